@@ -1,0 +1,49 @@
+"""Options that several commands share, defined once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wsiseg.run.settings import RunSettings
+
+Command = TypeVar("Command", bound="Callable[..., Any]")
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+slide_argument = click.argument("slide", type=click.Path(path_type=Path))
+
+folder_argument = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+
+_RUN_OPTIONS = [
+    click.option("--model", metavar="BUNDLE", help="A bundle's name or folder; see `wsiseg models`."),
+    click.option("--mpp", type=float, metavar="UM", help="um per pixel of the slide, over what it states."),
+    click.option("--reader", type=click.Choice(["openslide", "tiffslide"]), default="openslide", show_default=True),
+    click.option(
+        "--tissue", metavar="auto|none|FILE", default="auto", show_default=True,
+        help="Where to look: found by itself, everywhere, or a mask image or GeoJSON.",
+    ),
+    click.option("--roi", type=click.Path(path_type=Path), help="GeoJSON of regions to look at, as QuPath saves it."),
+    click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|mps"),
+    click.option("--batch", type=int, metavar="TILES", help="Tiles at once; by memory if not given."),
+    click.option("--workers", type=int, metavar="N", help="Threads that read and decode; the usable cores if not given."),
+]  # fmt: skip
+
+
+def run_options(command: Command) -> Command:
+    """Add the slide and the options that decide how it is run."""
+    for option in reversed(_RUN_OPTIONS):
+        command = option(command)
+    return slide_argument(command)
+
+
+def settings_from(options: dict[str, Any]) -> RunSettings:
+    """Turn options into settings; what was not given keeps its default."""
+    from wsiseg.run.settings import RunSettings
+
+    return RunSettings(**{name: value for name, value in options.items() if value is not None})

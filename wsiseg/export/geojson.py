@@ -1,0 +1,156 @@
+"""Nuclei as QuPath detections: one feature a line, in one `.geojson.gz` or a `.geojson.zip` of parts.
+
+QuPath parses a file whole, at 1.5 kB a nucleus and far more while it parses, but the parts of a zip one after
+another: a million nuclei need 12 GB as one file and 3 GB as parts. Profile and measurements behind it:
+ARCHITECTURE.md, "GeoJSON".
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zipfile
+from itertools import islice, pairwise
+from typing import TYPE_CHECKING, Protocol
+from uuid import NAMESPACE_URL, uuid5
+
+import numpy as np
+import orjson
+import shapely
+
+from wsiseg import fsio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from wsiseg.export import ExportHeader
+    from wsiseg.nuclei import Nuclei
+
+SINGLE_FILE_MAX = 100_000
+"""Nuclei that QuPath opens as one file on a small machine; more go into a zip of parts."""
+
+PART_SIZE = 50_000
+"""Features in a part of the zip at most."""
+
+MEASUREMENTS = {
+    "Area \u00b5m^2": "area_um2",
+    "Length \u00b5m": "perimeter_um",
+    "Circularity": "circularity",
+    "Solidity": "solidity",
+    "Major axis \u00b5m": "major_axis_um",
+    "Minor axis \u00b5m": "minor_axis_um",
+    "Eccentricity": "eccentricity",
+    "Probability": "probability",
+}
+"""Name in QuPath -> column. The first four are what QuPath's own shape features are called and mean; QuPath's
+diameters are Feret's, which the axes are not, so these have names of their own."""
+
+_ID_NAMESPACE = uuid5(NAMESPACE_URL, "https://wsiseg/nucleus")
+_LINES_AT_ONCE = 1000
+"""Features given to the compressor together; one call for each would cost as much as the compression."""
+
+
+class _Writable(Protocol):
+    """An open file, packed or not."""
+
+    def write(self, data: bytes, /) -> int:
+        """Write bytes; give their number."""
+
+
+def export_geojson(batches: Iterable[Nuclei], total: int, stem: Path, header: ExportHeader) -> list[Path]:
+    """Write nuclei for QuPath; see `wsiseg.export.Exporter`."""
+    lines = (line for nuclei in batches for line in _features(nuclei, header))
+    if total <= SINGLE_FILE_MAX:
+        path = stem.with_name(stem.name + ".geojson.gz")
+        written = _write_gz(path, lines, header)
+    else:
+        path = stem.with_name(stem.name + ".geojson.zip")
+        written = _write_zip(path, lines, total, header)
+    if written != total or next(lines, None) is not None:
+        raise ValueError(f"{total} nuclei were announced, but {written} or more came")
+    return [path]
+
+
+def _write_gz(path: Path, lines: Iterator[bytes], header: ExportHeader) -> int:
+    with (
+        fsio.explained(path),
+        open(fsio.partial_name(path), "wb") as raw,
+        # Neither the time nor the name of the partial file goes into the gzip header.
+        gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as packed,
+    ):
+        return _write_collection(packed, lines, header)
+
+
+def _write_zip(path: Path, lines: Iterator[bytes], total: int, header: ExportHeader) -> int:
+    written = 0
+    with (
+        fsio.explained(path),
+        open(fsio.partial_name(path), "wb") as raw,
+        zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+    ):
+        for number in range(1, -(-total // PART_SIZE) + 1):
+            # Opened by name, an entry gets the fixed date of 1980.
+            with archive.open(f"part-{number:04d}.geojson", "w") as part:
+                written += _write_collection(part, islice(lines, PART_SIZE), header)
+    return written
+
+
+def _write_collection(file: _Writable, lines: Iterator[bytes], header: ExportHeader) -> int:
+    """Write one FeatureCollection of the given features; give their number."""
+    about = header.about() | {"origin": _origin(header), "coords": header.coords}
+    file.write(b'{"type":"FeatureCollection","wsiseg":%b,"features":[' % orjson.dumps(about))
+    count = 0
+    while chunk := list(islice(lines, _LINES_AT_ONCE)):
+        file.write((b",\n" if count else b"\n") + b",\n".join(chunk))
+        count += len(chunk)
+    file.write(b"\n]}\n")
+    return count
+
+
+def _origin(header: ExportHeader) -> tuple[int, int]:
+    """Give the level-0 point that is (0, 0) in the file."""
+    return header.origin if header.coords == "qupath" else (0, 0)
+
+
+def _features(nuclei: Nuclei, header: ExportHeader) -> Iterator[bytes]:
+    """Give a batch's features as JSON, in order."""
+    nuclei.check_finite()
+    points, owner = shapely.get_coordinates(nuclei.polygon, return_index=True)
+    # On the 0.01 grid before and after: rounding again only cleans the last bits. Adding zero turns -0 into 0.
+    points = (points - _origin(header)).round(2) + 0.0
+    ends = np.searchsorted(owner, np.arange(len(nuclei) + 1))
+    columns = [getattr(nuclei, column) for column in MEASUREMENTS.values()]
+    rows = np.stack(columns, axis=1, dtype=np.float64).round(4).tolist()
+    classes = {c.value: {"name": c.name, "color": list(c.color)} for c in header.classes}
+    feature_id = _feature_ids(header.fingerprint)
+    for index, (start, stop) in enumerate(pairwise(ends.tolist())):
+        feature = {
+            "type": "Feature",
+            "id": feature_id(int(nuclei.id[index])),
+            "geometry": {"type": "Polygon", "coordinates": [points[start:stop]]},
+            "properties": {
+                "objectType": "detection",
+                "classification": classes[int(nuclei.class_value[index])],
+                "measurements": dict(zip(MEASUREMENTS, rows[index], strict=True)),
+            },
+        }
+        yield orjson.dumps(feature, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _feature_ids(fingerprint: str) -> Callable[[int], str]:
+    """Make the function that gives the UUID of a nucleus: version 5 of RFC 9562, of slide and number.
+
+    The same nucleus has the same id in every export, so QuPath can update what it imported before. `uuid.uuid5`
+    would take as long as all the rest of a feature.
+    """
+    slide = hashlib.sha1(uuid5(_ID_NAMESPACE, fingerprint).bytes, usedforsecurity=False)
+
+    def feature_id(number: int) -> str:
+        digest = slide.copy()
+        digest.update(str(number).encode())
+        text = digest.hexdigest()
+        variant = "89ab"[int(text[16], 16) & 3]
+        return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{variant}{text[17:20]}-{text[20:32]}"
+
+    return feature_id

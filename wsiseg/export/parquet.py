@@ -1,0 +1,151 @@
+"""The canonical table: GeoParquet 1.1, one row a nucleus and one row group a block, so that viewers read parts.
+
+Coordinates are level-0 pixels of the slide, x right and y down; there is no coordinate reference system.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import shapely
+
+from wsiseg import fsio
+from wsiseg.nuclei import MEASUREMENTS, Nuclei
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+    import numpy.typing as npt
+
+    from wsiseg.export import ExportHeader
+
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.uint32(), nullable=False),
+        pa.field("class", pa.dictionary(pa.int32(), pa.string()), nullable=False),
+        pa.field("class_value", pa.uint8(), nullable=False),
+        *(pa.field(name, pa.float32(), nullable=False) for name in MEASUREMENTS),
+        pa.field("centroid_x", pa.float64(), nullable=False),
+        pa.field("centroid_y", pa.float64(), nullable=False),
+        pa.field("anchor_x", pa.int32(), nullable=False),
+        pa.field("anchor_y", pa.int32(), nullable=False),
+        pa.field("bbox", pa.struct([pa.field(n, pa.float64(), nullable=False) for n in _CORNERS]), nullable=False),
+        pa.field("geometry", pa.binary(), nullable=False),
+    ]
+)
+"""Columns of `Nuclei` under their names there; the anchor is a pixel of the masks, everything else level 0."""
+
+
+class NucleiParquetWriter:
+    """Writes one GeoParquet file, a batch at a time. The caller gives a partial path and publishes the file."""
+
+    def __init__(self, path: Path, header: ExportHeader) -> None:
+        self.rows = 0
+        """Nuclei written so far."""
+        self._path = path
+        self._header = header
+        self._names = {c.value: c.name for c in header.classes}
+        self._bounds = np.array([np.inf, np.inf, -np.inf, -np.inf])
+        with fsio.explained(path):
+            self._writer = pq.ParquetWriter(path, SCHEMA, compression="zstd", use_dictionary=["class"])
+
+    def write(self, nuclei: Nuclei) -> None:
+        """Append nuclei as one row group; nothing is written for an empty table.
+
+        Raises
+        ------
+        InternalError
+            E-NONFINITE.
+        """
+        if len(nuclei) == 0:
+            return
+        nuclei.check_finite()
+        bounds = shapely.bounds(nuclei.polygon)
+        self._bounds[:2] = np.minimum(self._bounds[:2], bounds[:, :2].min(axis=0))
+        self._bounds[2:] = np.maximum(self._bounds[2:], bounds[:, 2:].max(axis=0))
+        with fsio.explained(self._path):
+            self._writer.write_batch(_batch(nuclei, bounds, self._names))
+        self.rows += len(nuclei)
+
+    def close(self) -> None:
+        """Write the metadata and close the file."""
+        about = self._header.about() | {"origin": self._header.origin, "coords": "level 0"}
+        metadata = {"geo": orjson.dumps(self._geo()), "wsiseg": orjson.dumps(about)}
+        with fsio.explained(self._path):
+            self._writer.add_key_value_metadata(metadata)
+            self._writer.close()
+
+    def _geo(self) -> dict[str, Any]:
+        """Give the file's metadata after the GeoParquet specification 1.1.0."""
+        column: dict[str, Any] = {
+            "encoding": "WKB",
+            "geometry_types": ["Polygon"],
+            "crs": None,  # pixels of an image, not places on the earth
+            "edges": "planar",
+            "orientation": "counterclockwise",
+            "covering": {"bbox": {corner: ["bbox", corner] for corner in _CORNERS}},
+        }
+        if self.rows:
+            column["bbox"] = self._bounds.tolist()
+        return {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:  # the file stays partial; what it lacks does not matter
+            self._writer.close()
+
+
+def _batch(nuclei: Nuclei, bounds: npt.NDArray[np.float64], names: dict[int, str]) -> Any:  # noqa: ANN401 - pyarrow
+    """Make the record batch of one row group."""
+    index = {value: place for place, value in enumerate(names)}
+    classes = np.array([index[value] for value in nuclei.class_value.tolist()], np.int32)
+    columns: dict[str, Any] = {name: getattr(nuclei, name) for name in SCHEMA.names if hasattr(nuclei, name)}
+    columns["class"] = pa.DictionaryArray.from_arrays(classes, list(names.values()))
+    columns["anchor_x"], columns["anchor_y"] = nuclei.anchor.T
+    columns["bbox"] = pa.StructArray.from_arrays(
+        [pa.array(side) for side in bounds.T], fields=list(SCHEMA.field("bbox").type)
+    )
+    columns["geometry"] = shapely.to_wkb(nuclei.polygon, byte_order=1)
+    return pa.record_batch([pa.array(columns[f.name], f.type) for f in SCHEMA], schema=SCHEMA)
+
+
+def export_geoparquet(batches: Iterable[Nuclei], total: int, stem: Path, header: ExportHeader) -> list[Path]:
+    """Write nuclei as GeoParquet; see `wsiseg.export.Exporter`."""
+    path = stem.with_name(stem.name + ".parquet")
+    with NucleiParquetWriter(fsio.partial_name(path), header) as writer:
+        for nuclei in batches:
+            writer.write(nuclei)
+    if writer.rows != total:
+        raise ValueError(f"{total} nuclei were announced, but {writer.rows} came")
+    return [path]
+
+
+def read_nuclei(path: Path) -> Iterator[Nuclei]:
+    """Give a table's nuclei, one row group after another, without their runs."""
+    with fsio.explained(path), pq.ParquetFile(path) as file:
+        for index in range(file.num_row_groups):
+            table = file.read_row_group(index)
+            plain: dict[str, Any] = {
+                name: table[name].to_numpy()
+                for name in ("id", "class_value", *MEASUREMENTS, "centroid_x", "centroid_y")
+            }
+            yield Nuclei(
+                polygon=shapely.from_wkb(table["geometry"].to_numpy()),
+                anchor=np.stack((table["anchor_x"].to_numpy(), table["anchor_y"].to_numpy()), axis=1),
+                runs=np.empty((0, 4), np.int32),
+                **plain,
+            )

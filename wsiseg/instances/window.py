@@ -1,0 +1,122 @@
+"""From the maps of a block and its margin to the nuclei that the block owns.
+
+A nucleus belongs to the block that holds its anchor pixel, so every nucleus has one owner and neighbours need not
+talk to each other. Nothing here depends on where the window lies around the block, as long as its margin is what
+the head asks for. Knows no network, no slide and no files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import shapely
+
+from wsiseg.instances.measure import measure_pixels, measure_polygons
+from wsiseg.instances.objects import Objects, find_objects
+from wsiseg.instances.polygons import make_polygons
+from wsiseg.nuclei import MEASUREMENTS, Nuclei, expand_ranges
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from wsiseg.geometry import Box, Frame
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """What turns a run's maps into nuclei: the same for all its blocks."""
+
+    decode: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.int32]]
+    """The head's decoding: (channels, h, w) maps to (h, w) labels, each one 4-connected component."""
+    frame: Frame
+    """The model's frame."""
+    area: Box
+    """The level-0 area that the frame lies over; polygons stay inside."""
+    mpp: float
+    """um per pixel of the frame."""
+    class_value: int = 1
+    """The class of all nuclei: heads tell nuclei from background, not from each other."""
+
+
+@dataclass(frozen=True)
+class DecodedBlock:
+    """The nuclei that a block owns, and what was odd on the way."""
+
+    nuclei: Nuclei
+    """Numbered from 1 in the order of their anchors, row by row."""
+    oversized: int
+    """Nuclei left out because the window cuts them: they are larger than its margin."""
+    repaired: int
+    """Polygons that rounding or the slide's edge had made invalid and that were mended."""
+    outside: int
+    """Nuclei left out because nothing of them lies on the slide; the frame's last pixels reach beyond it."""
+
+
+def decode_block(maps: npt.NDArray[np.uint8], window_box: Box, block_box: Box, decoding: Decoding) -> DecodedBlock:
+    """Find, outline and measure the nuclei whose anchor lies in a block.
+
+    Parameters
+    ----------
+    maps
+        (channels, height, width) of the window; the first is the probability of foreground, 0..255.
+    window_box
+        The part of the frame that `maps` covers: the block and its margin, cut at the frame's edge.
+    block_box
+        The pixels that the block owns.
+    """
+    frame = decoding.frame
+    found = find_objects(decoding.decode(maps), window_box)
+    owned = found.in_box(block_box)
+    cut = owned & found.cut_by(window_box, frame.box)
+    objects = found.ordered(owned & ~cut)
+    outlined = make_polygons(objects.runs, len(objects), frame, decoding.area)
+    outside = shapely.is_empty(outlined.polygon)
+    polygons = outlined.polygon[~outside]
+    nuclei = _measured(objects.ordered(~outside), polygons, maps, window_box, decoding)
+    nuclei.check_finite()
+    return DecodedBlock(nuclei, int(cut.sum()), outlined.repaired, int(outside.sum()))
+
+
+def _measured(
+    objects: Objects,
+    polygons: npt.NDArray[np.object_],
+    maps: npt.NDArray[np.uint8],
+    window: Box,
+    decoding: Decoding,
+) -> Nuclei:
+    """Make the table of objects and their polygons."""
+    if len(objects) == 0:
+        return Nuclei.empty()
+    frame, area, mpp = decoding.frame, decoding.area, decoding.mpp
+    values = measure_pixels(objects.runs, objects.starts, mpp)
+    values |= measure_polygons(polygons, mpp / frame.downsample)
+    values["probability"] = _mean_over(objects, maps[0], window) / 255
+    centroid = frame.to_level0(np.stack((values["mean_x"], values["mean_y"]), axis=1))
+    centroid = np.clip(centroid, (area.x, area.y), (area.right, area.bottom)).round(2)
+    plain: dict[str, Any] = {name: values[name].astype(np.float32) for name in MEASUREMENTS}
+    return Nuclei(
+        id=np.arange(1, len(objects) + 1, dtype=np.uint32),
+        polygon=polygons,
+        class_value=np.full(len(objects), decoding.class_value, np.uint8),
+        anchor=objects.anchor,
+        centroid_x=centroid[:, 0],
+        centroid_y=centroid[:, 1],
+        runs=objects.runs,
+        **plain,
+    )
+
+
+def _mean_over(objects: Objects, plane: npt.NDArray[np.uint8], window: Box) -> npt.NDArray[np.float64]:
+    """Give the mean value of a map over each object's pixels; the sums are whole numbers, hence exact."""
+    lengths = (objects.runs[:, 3] - objects.runs[:, 2]).astype(np.intp)
+    y = objects.runs[:, 1].astype(np.intp) - window.y
+    pixels = expand_ranges(y * window.width + objects.runs[:, 2] - window.x, lengths)
+    ends = np.cumsum(lengths)
+    first = (ends - lengths)[objects.starts]
+    sums = np.add.reduceat(plane.reshape(-1)[pixels], first, dtype=np.int64)
+    means: npt.NDArray[np.float64] = sums / np.diff(np.append(first, len(pixels)))
+    return means

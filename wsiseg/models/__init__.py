@@ -1,0 +1,1 @@
+"""Models: bundles, networks and heads. Knows no slide and no tile."""

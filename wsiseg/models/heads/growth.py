@@ -1,0 +1,207 @@
+"""From probability and core to one label per nucleus, by rules that look no further than a stated distance.
+
+1. The mask is where the probability reaches its threshold; the core is smoothed a little.
+2. Seeds are found in the core (`wsiseg.models.heads.seeds`).
+3. Each mask pixel climbs the core, always to its highest neighbour, for at most `climb_px` steps. Where it meets a
+   seed it belongs to that seed, so borders follow the core's valleys.
+4. Pixels that climbed a hill without a seed join a neighbouring nucleus, layer by layer, for at most `spread_px`
+   layers; what is left and large enough becomes nuclei of its own.
+5. What is too small or too large for a nucleus goes.
+
+Climbing and spreading go from pixel to 4-neighbour, so each label is one 4-connected component by construction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from wsiseg.models.heads.components import Sizes, components_at, numbered
+from wsiseg.models.heads.seeds import SeedRule, find_seeds
+from wsiseg.models.heads.settings import limited, read_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
+
+_BLUR_PX = 5
+"""Side of the Gaussian kernel over the core: it closes the pits of single pixels and moves no valley."""
+_FINE = 128
+"""The core is smoothed in 1/128 of its 8-bit steps, so that slopes have no flat steps to get stuck on. uint16
+because OpenCV smooths it in whole numbers: the same bits wherever the window lies."""
+
+
+@dataclass(frozen=True, slots=True)
+class GrowthSettings:
+    """Thresholds of the decoding, in pixels of the maps and on the maps' scale of 0 to 1."""
+
+    probability: float = limited(0.5, 0.05, 0.95)
+    """From here on a pixel is nucleus."""
+    core_low: float = limited(0.2, 0.02, 0.9)
+    """Lowest level that can be a seed."""
+    core_high: float = limited(0.8, 0.1, 0.98)
+    """Highest level at which touching nuclei are parted."""
+    core_levels: float = limited(4, 1, 16)
+    """Number of levels from the lowest to the highest."""
+    prominence: float = limited(0.05, 0.0, 0.5)
+    """How far two cores must rise above the level that parts them."""
+    seed_area_um2: float = limited(0.5, 0.0, 50.0)
+    """Smallest area of a seed at its level."""
+    seed_extent_px: float = limited(80, 8, 256)
+    """Longest side of a seed."""
+    climb_px: float = limited(32, 1, 256)
+    """Most steps from a pixel to its seed; a power of two."""
+    spread_px: float = limited(16, 0, 64)
+    """Most layers that a nucleus gains from hills without a seed."""
+    min_area_um2: float = limited(5.0, 0.0, 500.0)
+    """Smallest nucleus."""
+    max_extent_px: float = limited(120, 8, 512)
+    """Longest side of a nucleus' bounding box; what is larger is no nucleus."""
+
+
+class Growth:
+    """The decoding for one bundle: settings brought to the units of its maps."""
+
+    def __init__(self, values: Mapping[str, float], mpp: float) -> None:
+        settings = read_settings(GrowthSettings, values)
+        self.threshold = level_of(settings.probability)
+        self.min_area_px = settings.min_area_um2 / mpp**2
+        self.max_extent_px = int(settings.max_extent_px)
+        self.climb_doublings = int(settings.climb_px).bit_length() - 1
+        self.spread_px = int(settings.spread_px)
+        levels = np.linspace(settings.core_low, settings.core_high, int(settings.core_levels))
+        self.seeds = SeedRule(
+            levels=[round(float(level) * 255 * _FINE) for level in levels],
+            prominence=round(settings.prominence * 255 * _FINE),
+            min_area_px=settings.seed_area_um2 / mpp**2,
+            max_extent_px=int(settings.seed_extent_px),
+        )
+
+    @property
+    def margin_px(self) -> int:
+        """How much a window must be larger than a block to give all nuclei that touch the block exactly.
+
+        A nucleus reaches at most `max_extent_px` beyond the block. Whether its outermost pixel belongs to it
+        or to a neighbour is known from what lies within `spread_px` layers; each of those pixels has its seed
+        at most `climb_px` steps further; whether that is a seed is known within `seed_extent_px` of it. The
+        smoothing and the neighbours looked at need a few pixels more.
+        """
+        climb_px = 1 << self.climb_doublings
+        return self.max_extent_px + self.spread_px + climb_px + self.seeds.max_extent_px + _BLUR_PX
+
+    def labels(self, probability: npt.NDArray[np.uint8], core: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
+        """Give (h, w) labels of (h, w) maps, 0 = background."""
+        height, width = probability.shape
+        labels = np.zeros((height, width), np.int32)
+        # A frame of background, so that every foreground pixel has four neighbours.
+        mask = np.zeros((height + 2, width + 2), np.bool_)
+        np.greater_equal(probability, self.threshold, out=mask[1:-1, 1:-1])
+        foreground = np.flatnonzero(mask)
+        if len(foreground):
+            heights = np.zeros(mask.shape, np.uint16)
+            np.multiply(_smoothed(core), mask[1:-1, 1:-1], out=heights[1:-1, 1:-1])
+            row, column = np.divmod(foreground, width + 2)
+            labels.ravel()[(row - 1) * width + column - 1] = self._labels_of(foreground, heights)
+        return labels
+
+    def _labels_of(
+        self, foreground: npt.NDArray[np.intp], heights: npt.NDArray[np.uint16]
+    ) -> npt.NDArray[np.int32]:
+        """Give the label of each foreground pixel, listed by its flat index."""
+        pixels = _Pixels(foreground, heights)
+        found = pixels.climb(find_seeds(heights, foreground, self.seeds), self.climb_doublings)
+        found = pixels.spread(found, self.spread_px)
+        found = pixels.with_unseeded(found, self.min_area_px, self.max_extent_px)
+        sizes = Sizes.of(found, foreground, heights.shape[1])
+        kept = numbered(sizes.within(self.min_area_px, self.max_extent_px))
+        out: npt.NDArray[np.int32] = kept[found]
+        return out
+
+
+class _Pixels:
+    """The mask's pixels as a list: work per foreground pixel, none on empty glass."""
+
+    def __init__(self, foreground: npt.NDArray[np.intp], heights: npt.NDArray[np.uint16]) -> None:
+        self.flat = foreground
+        self.shape = heights.shape
+        count = len(foreground)
+        # Place of each pixel in the list, from 1; all background shares place 0. Only the foreground's places
+        # are written: memory that stays zero is never touched, which is most of it.
+        position = np.zeros(heights.size, np.int32)
+        position[foreground] = np.arange(1, count + 1, dtype=np.int32)
+        width = heights.shape[1]
+        # Upper, left, right, lower: the fixed order decides between neighbours of equal height.
+        self.neighbours = [position[foreground + step] for step in (-width, -1, 1, width)]
+        self.heights = _with_background(heights.ravel()[foreground])
+
+    def climb(self, seed: npt.NDArray[np.int32], doublings: int) -> npt.NDArray[np.int32]:
+        """Give each pixel the seed that it meets within 2 ** doublings steps uphill, or 0."""
+        own = np.arange(1, len(self.flat) + 1, dtype=np.int32)
+        target, best = own.copy(), self.heights[1:].copy()
+        for neighbour in self.neighbours:
+            height = self.heights[neighbour]
+            higher = height > best
+            np.copyto(target, neighbour, where=higher)
+            np.copyto(best, height, where=higher)
+        np.copyto(target, own, where=seed > 0)
+        target = _with_background(target)
+        for _ in range(doublings):
+            target = target[target]
+        found: npt.NDArray[np.int32] = _with_background(seed)[target[1:]]
+        return found
+
+    def spread(self, labels: npt.NDArray[np.int32], layers: int) -> npt.NDArray[np.int32]:
+        """Let labels grow into unlabelled pixels, each to the label of its highest labelled neighbour."""
+        grown = _with_background(labels)
+        waiting = np.flatnonzero(labels == 0)
+        for _ in range(layers):
+            gained = np.zeros(len(waiting), np.int32)
+            best = np.zeros(len(waiting), self.heights.dtype)
+            for neighbour in self.neighbours:
+                beside = neighbour[waiting]
+                label = grown[beside]
+                height = self.heights[beside] * (label > 0)
+                higher = height > best
+                np.copyto(gained, label, where=higher)
+                np.copyto(best, height, where=higher)
+            if not gained.any():
+                break
+            grown[waiting + 1] = gained
+            waiting = waiting[gained == 0]
+        return grown[1:]
+
+    def with_unseeded(
+        self, labels: npt.NDArray[np.int32], min_area_px: float, max_extent_px: int
+    ) -> npt.NDArray[np.int32]:
+        """Make nuclei of the mask's parts that no seed has reached: small and faint ones have no core."""
+        left = self.flat[labels == 0]
+        if len(left) < max(min_area_px, 1):
+            return labels
+        mask = np.zeros(self.shape, np.bool_)
+        mask.ravel()[left] = True
+        components = components_at(mask, left)
+        fits = Sizes.of(components, left, self.shape[1]).within(min_area_px, max_extent_px)
+        numbers = np.where(fits, labels.max() + numbered(fits), 0)
+        out = labels.copy()
+        out[labels == 0] = numbers[components]
+        return out
+
+
+def _with_background(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Put a 0 for the background before a list of the foreground's values."""
+    return np.concatenate([np.zeros(1, values.dtype), values])
+
+
+def level_of(share: float) -> int:
+    """Turn a threshold between 0 and 1 into the lowest 8-bit value that reaches it."""
+    return int(np.ceil(share * 255))
+
+
+def _smoothed(core: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint16]:
+    # +1: inside the mask even a core of 0 is higher than the background.
+    fine = core.astype(np.uint16) * np.uint16(_FINE) + np.uint16(1)
+    return np.asarray(cv2.GaussianBlur(fine, (_BLUR_PX, _BLUR_PX), 0), np.uint16)

@@ -1,0 +1,79 @@
+"""The `semantic` head: a softmax over background and nucleus, as in the thesis; nuclei are what is connected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from wsiseg.models.heads.components import Sizes, components_at, numbered
+from wsiseg.models.heads.growth import level_of
+from wsiseg.models.heads.losses import soft_dice_loss, weighted_mean
+from wsiseg.models.heads.settings import limited, read_settings
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from torch import Tensor
+
+    from wsiseg.models.heads import HeadSpec
+
+
+@dataclass(frozen=True, slots=True)
+class SemanticSettings:
+    """Thresholds of the decoding."""
+
+    probability: float = limited(0.5, 0.05, 0.95)
+    """From here on a pixel is nucleus."""
+    min_area_um2: float = limited(5.0, 0.0, 500.0)
+    """Smallest nucleus."""
+    max_extent_px: float = limited(120, 8, 512)
+    """Longest side of a nucleus' bounding box; what is larger is no nucleus."""
+
+
+class SemanticHead:
+    """Background or nucleus for each pixel; touching nuclei stay one."""
+
+    name = "semantic"
+    maps = ("probability",)
+    channels = 2
+
+    def __init__(self, settings: SemanticSettings, mpp: float) -> None:
+        self._threshold = level_of(settings.probability)
+        self._min_area_px = settings.min_area_um2 / mpp**2
+        self._max_extent_px = int(settings.max_extent_px)
+        # A nucleus that touches the block is whole in the window, and one pixel more shows that it ends.
+        self.margin_px = self._max_extent_px + 1
+
+    @classmethod
+    def from_spec(cls, spec: HeadSpec) -> SemanticHead:
+        """Build the head from a bundle's description."""
+        if spec.class_count != 1:
+            raise ValueError("the semantic head knows one class beside the background")
+        return cls(read_settings(SemanticSettings, spec.head_settings), spec.mpp)
+
+    def activate(self, logits: Tensor) -> Tensor:
+        """Give the softmax' share of the nucleus."""
+        return logits.softmax(1)[:, 1:]
+
+    def targets(self, labels: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+        """Give the foreground."""
+        return (labels > 0).astype(np.float32)[None]
+
+    def loss(self, logits: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
+        """Cross-entropy and Dice; with two classes the softmax is the sigmoid of the logits' difference."""
+        from torch.nn import functional
+
+        difference = logits[:, 1:] - logits[:, :1]
+        entropy = functional.binary_cross_entropy_with_logits(difference, targets, reduction="none")
+        return weighted_mean(entropy, weight) + soft_dice_loss(difference.sigmoid(), targets, weight)
+
+    def decode(self, maps: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
+        """Label the connected parts of the foreground that are neither too small nor too large."""
+        mask = maps[0] >= self._threshold
+        foreground = np.flatnonzero(mask)
+        found = components_at(mask, foreground)
+        sizes = Sizes.of(found, foreground, mask.shape[1])
+        labels = np.zeros(mask.shape, np.int32)
+        labels.ravel()[foreground] = numbered(sizes.within(self._min_area_px, self._max_extent_px))[found]
+        return labels

@@ -1,0 +1,126 @@
+"""What `model.json` may hold: one line a key, and a JSON parser that forgives nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from wsiseg.models.heads import HEADS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Rule = Callable[[Any], bool]
+
+ARCHITECTURES = ("unet",)
+_DECODER_STAGES = 5
+_ENCODER_STRIDE_PX = 32
+
+
+def parse_strict(data: bytes) -> dict[str, Any]:
+    """Parse a JSON object; a key twice, NaN and infinities raise ValueError, as broken JSON does."""
+    record = json.loads(data, object_pairs_hook=_once, parse_constant=_refuse, parse_float=_finite)
+    if not isinstance(record, dict):
+        raise ValueError("not a JSON object")
+    return record
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"a key stands twice: {next(n for n in names if names.count(n) > 1)}")
+    return record
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is not a number")
+
+
+def _finite(text: str) -> float:
+    if not isfinite(value := float(text)):
+        raise ValueError(f"{text} is not finite")
+    return value
+
+
+def check_spec(record: dict[str, Any]) -> None:
+    """Raise ValueError unless a parsed `model.json` has every key of `RULES`, no other, and sane values."""
+    for name in RULES:
+        if name not in record:
+            raise ValueError(f"{name} is missing")
+    for name, value in record.items():
+        if name not in RULES:
+            raise ValueError(f"unknown key {name}")
+        if not RULES[name](value):
+            raise ValueError(f"{name} cannot be {_shown(value)}")
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _text(max_length: int, pattern: str = r"[^\x00-\x1f\x7f]+") -> Rule:
+    return lambda v: isinstance(v, str) and len(v) <= max_length and bool(re.fullmatch(pattern, v))
+
+
+def _whole(low: int, high: int, step: int = 1) -> Rule:
+    return lambda v: type(v) is int and low <= v <= high and v % step == 0
+
+
+def _number(low: float, high: float) -> Rule:
+    return lambda v: type(v) in (int, float) and low <= v <= high
+
+
+def _list(item: Rule, low: int, high: int) -> Rule:
+    return lambda v: isinstance(v, list) and low <= len(v) <= high and all(item(i) for i in v)
+
+
+def _object(value: Any) -> bool:  # noqa: ANN401 - any JSON value
+    return isinstance(value, dict)
+
+
+def _settings(value: Any) -> bool:  # noqa: ANN401 - any JSON value
+    return isinstance(value, dict) and all(type(v) in (int, float) for v in value.values())
+
+
+def _class(value: Any) -> bool:  # noqa: ANN401 - any JSON value
+    rules = {
+        "value": _whole(1, 254),
+        "name": _text(64),
+        "color": _list(_whole(0, 255), 3, 3),
+    }
+    return isinstance(value, dict) and set(value) == set(rules) and all(r(value[k]) for k, r in rules.items())
+
+
+def _classes(value: Any) -> bool:  # noqa: ANN401 - any JSON value
+    if not _list(_class, 1, 254)(value):
+        return False
+    return all(len({item[key] for item in value}) == len(value) for key in ("value", "name"))
+
+
+RULES: dict[str, Rule] = {
+    "spec_version": lambda v: type(v) is int and v == 1,
+    "name": _text(64, r"[a-z0-9][a-z0-9._-]*"),
+    "version": _text(32, r"[0-9A-Za-z][0-9A-Za-z.+-]*"),
+    "architecture": lambda v: v in ARCHITECTURES,
+    "encoder": _text(64, r"[a-z0-9][A-Za-z0-9._-]*"),
+    "decoder_channels": _list(_whole(1, 1024), _DECODER_STAGES, _DECODER_STAGES),
+    "head": lambda v: isinstance(v, str) and v in HEADS,
+    "head_settings": _settings,
+    "classes": _classes,
+    # From electron-like oversampling to a slide's thumbnail; anything else is a slip of units.
+    "mpp": _number(0.05, 20.0),
+    "tile_px": _whole(64, 4096, _ENCODER_STRIDE_PX),
+    # A tile with both halos must suit the encoder too, hence half its stride.
+    "halo_px": _whole(0, 1024, _ENCODER_STRIDE_PX // 2),
+    "mean": _list(_number(0.0, 1.0), 3, 3),
+    "std": _list(_number(0.01, 10.0), 3, 3),
+    "licence": _text(200),
+    "weights_sha256": _text(64, r"[0-9a-f]{64}"),
+    "training": _object,
+    "metrics": _object,
+}
+"""Key of `model.json` -> what it may be."""

@@ -1,0 +1,226 @@
+"""The table of nuclei that blocks produce and exporters write: one array a column, one entry a nucleus.
+
+Knows no model, no slide and no file format that a user sees; `to_bytes` is the form in which a block's result
+waits until the run is complete.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import shapely
+
+from wsiseg.errors import InternalError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy.typing as npt
+
+    from wsiseg.geometry import Box
+
+MEASUREMENTS = (
+    "probability",
+    "area_um2",
+    "perimeter_um",
+    "equivalent_diameter_um",
+    "major_axis_um",
+    "minor_axis_um",
+    "eccentricity",
+    "circularity",
+    "solidity",
+    "orientation_deg",
+)
+"""The float32 columns, in the order in which tables show them; `wsiseg.instances.measure` has the formulas."""
+
+_PLAIN = {"id": "<u4", "class_value": "<u1", "centroid_x": "<f8", "centroid_y": "<f8"} | dict.fromkeys(
+    MEASUREMENTS, "<f4"
+)
+"""Columns with one number a nucleus, and their type on the disk."""
+
+
+@dataclass(frozen=True, eq=False)
+class Nuclei:
+    """n nuclei as columns of equal length, in a stable order."""
+
+    id: npt.NDArray[np.uint32]
+    """From 1 within a block until `renumbered`; the value of the nucleus in the label image."""
+    polygon: npt.NDArray[np.object_]
+    """shapely Polygons in level-0 px on the 0.01 px grid: valid, counter-clockwise, without holes."""
+    class_value: npt.NDArray[np.uint8]
+    """The nucleus' value in the class mask, from 1."""
+    probability: npt.NDArray[np.float32]
+    """Mean foreground probability of its pixels, 0 to 1."""
+    anchor: npt.NDArray[np.int32]
+    """(n, 2): the model-frame pixel (x, y) whose block owns the nucleus: the whole part of its mean pixel."""
+    area_um2: npt.NDArray[np.float32]
+    """Area of its pixels, um^2."""
+    perimeter_um: npt.NDArray[np.float32]
+    """Length of its polygon, um."""
+    equivalent_diameter_um: npt.NDArray[np.float32]
+    """Diameter of the disc of the same area, um."""
+    major_axis_um: npt.NDArray[np.float32]
+    """Longer axis of the ellipse with the same second moments, um."""
+    minor_axis_um: npt.NDArray[np.float32]
+    """Shorter axis of that ellipse, um."""
+    eccentricity: npt.NDArray[np.float32]
+    """Of that ellipse: 0 is a disc, 1 a line."""
+    circularity: npt.NDArray[np.float32]
+    """4 pi area / length^2 of its polygon: 1 is a disc."""
+    solidity: npt.NDArray[np.float32]
+    """Area of its polygon over that of its convex hull."""
+    orientation_deg: npt.NDArray[np.float32]
+    """From the x axis to the major axis, in (-90, 90], positive clockwise on the screen."""
+    centroid_x: npt.NDArray[np.float64]
+    """Mean of its pixels' centres, level-0 px."""
+    centroid_y: npt.NDArray[np.float64]
+    """Mean of its pixels' centres, level-0 px."""
+    runs: npt.NDArray[np.int32]
+    """(m, 4): index in this table, y, first x, x after the last: its exact pixels in the model frame, sorted.
+
+    Empty for nuclei read from a user's table: those are only looked at, never painted.
+    """
+
+    def __post_init__(self) -> None:
+        lengths = {name: len(getattr(self, name)) for name in (*_PLAIN, "polygon", "anchor")}
+        if len(set(lengths.values())) != 1:
+            raise ValueError(f"columns of different lengths: {lengths}")
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    @classmethod
+    def empty(cls) -> Nuclei:
+        """Give a table without nuclei."""
+        plain: dict[str, Any] = {name: np.empty(0, kind) for name, kind in _PLAIN.items()}
+        return cls(
+            polygon=np.empty(0, object),
+            anchor=np.empty((0, 2), np.int32),
+            runs=np.empty((0, 4), np.int32),
+            **plain,
+        )
+
+    @classmethod
+    def concat(cls, parts: Iterable[Nuclei]) -> Nuclei:
+        """Put tables one after another; ids stay as they are."""
+        tables = [cls.empty(), *parts]
+        columns = {f.name: np.concatenate([getattr(t, f.name) for t in tables]) for f in fields(cls)}
+        before = np.cumsum([0] + [len(table) for table in tables[:-1]])
+        columns["runs"][:, 0] += np.repeat(before, [len(table.runs) for table in tables]).astype(np.int32)
+        return cls(**columns)
+
+    def renumbered(self, first_id: int) -> Nuclei:
+        """Give the same nuclei with the ids `first_id`, `first_id` + 1, ..."""
+        return replace(self, id=np.arange(first_id, first_id + len(self), dtype=np.uint32))
+
+    def take(self, order: npt.ArrayLike) -> Nuclei:
+        """Give some of the nuclei, each at most once, in a given order of indices; ids stay as they are."""
+        chosen = np.asarray(order, np.intp)
+        columns = {f.name: getattr(self, f.name)[chosen] for f in fields(self) if f.name != "runs"}
+        return Nuclei(runs=take_runs(self.runs, len(self), chosen), **columns)
+
+    def check_finite(self) -> None:
+        """Refuse numbers that no reader of a table could use.
+
+        Raises
+        ------
+        InternalError
+            E-NONFINITE, naming the column and the first nucleus.
+        """
+        columns = {name: getattr(self, name) for name in (*MEASUREMENTS, "centroid_x", "centroid_y")}
+        # Bounds are NaN for an empty polygon, which must not occur either.
+        columns["polygon"] = shapely.bounds(self.polygon).sum(axis=1)
+        for name, values in columns.items():
+            bad = np.flatnonzero(~np.isfinite(values))
+            if len(bad):
+                raise InternalError(
+                    "E-NONFINITE",
+                    f"the {name} of {len(bad)} nuclei is not a finite number",
+                    where=f"nucleus {self.id[bad[0]]}",
+                    fix="run `wsiseg doctor` and report this with its output",
+                )
+
+    def to_bytes(self) -> bytes:
+        """Give the table as one Arrow IPC stream; the same table always gives the same bytes."""
+        columns = {name: pa.array(getattr(self, name).astype(kind)) for name, kind in _PLAIN.items()}
+        columns["anchor"] = _pairs(self.anchor, 2)
+        columns["polygon"] = pa.array(shapely.to_wkb(self.polygon), pa.binary())
+        ends = np.searchsorted(self.runs[:, 0], np.arange(len(self) + 1)).astype(np.int32)
+        columns["runs"] = pa.ListArray.from_arrays(pa.array(ends), _pairs(self.runs[:, 1:], 3))
+        batch = pa.record_batch(columns)
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, batch.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+            writer.write_batch(batch)
+        data: bytes = sink.getvalue().to_pybytes()
+        return data
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Nuclei:
+        """Read what `to_bytes` gave."""
+        with pa.ipc.open_stream(data) as reader:
+            batch = reader.read_next_batch()
+        plain: dict[str, Any] = {name: _numbers(batch[name]) for name in _PLAIN}
+        runs = np.empty((len(batch["runs"].flatten()), 4), np.int32)
+        runs[:, 0] = np.repeat(np.arange(batch.num_rows), np.diff(_numbers(batch["runs"].offsets)))
+        runs[:, 1:] = _numbers(batch["runs"].flatten().flatten()).reshape(-1, 3)
+        return cls(
+            polygon=shapely.from_wkb(batch["polygon"].to_numpy(zero_copy_only=False)),
+            anchor=_numbers(batch["anchor"].flatten()).reshape(-1, 2),
+            runs=runs,
+            **plain,
+        )
+
+
+def take_runs(runs: npt.NDArray[np.int32], count: int, order: npt.NDArray[np.intp]) -> npt.NDArray[np.int32]:
+    """Give the runs of some of `count` nuclei, each at most once, indexed anew in a given order."""
+    lengths = np.bincount(runs[:, 0], minlength=count)
+    starts = np.cumsum(lengths) - lengths
+    taken = runs[expand_ranges(starts[order], lengths[order])]
+    taken[:, 0] = np.repeat(np.arange(len(order)), lengths[order])
+    return taken
+
+
+def paint_runs(image: npt.NDArray[Any], box: Box, runs: npt.NDArray[np.int32], values: npt.NDArray[Any]) -> None:
+    """Set the pixels of nuclei in an image; what lies outside the image is left out.
+
+    Parameters
+    ----------
+    image
+        (height, width) C-contiguous pixels of `box`, changed in place.
+    box
+        The part of the model frame that the image covers.
+    runs
+        As `Nuclei.runs`.
+    values
+        What to paint, one value a nucleus. Where nuclei overlap, the later one stays.
+    """
+    if not image.flags.c_contiguous or image.shape != box.shape:
+        raise ValueError(f"an image of {image.shape} cannot be painted as {box}")
+    y = runs[:, 1].astype(np.intp) - box.y
+    starts = np.clip(runs[:, 2] - box.x, 0, box.width)
+    lengths = np.clip(runs[:, 3] - box.x, 0, box.width) - starts
+    lengths[(y < 0) | (y >= box.height)] = 0
+    pixels = expand_ranges(y * box.width + starts, lengths)
+    image.reshape(-1)[pixels] = np.repeat(values[runs[:, 0]], lengths)
+
+
+def expand_ranges(starts: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
+    """Give the indices start, start + 1, ... of many ranges, one range after another."""
+    ends = np.cumsum(lengths, dtype=np.intp)
+    total = int(ends[-1]) if len(ends) else 0
+    indices: npt.NDArray[np.intp] = np.repeat(starts - (ends - lengths), lengths)
+    indices += np.arange(total)
+    return indices
+
+
+def _pairs(values: npt.NDArray[np.int32], width: int) -> Any:  # noqa: ANN401 - pyarrow has no types
+    flat = np.ascontiguousarray(values, "<i4").reshape(-1)
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat), width)
+
+
+def _numbers(array: Any) -> npt.NDArray[Any]:  # noqa: ANN401 - pyarrow has no types
+    values: npt.NDArray[Any] = array.to_numpy(zero_copy_only=False)
+    return values

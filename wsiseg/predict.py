@@ -1,0 +1,261 @@
+"""The batched U-Net worker: windows of tiles in, uint8 maps out, one object per device.
+
+Normalisation, the network, its activation and the quantisation to uint8 all happen on the device, so that what
+crosses to it and back is bytes. Knows no slide, no grid and no nuclei.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import sys
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+
+from wsiseg.errors import InternalError, ResourceError, SettingsError
+from wsiseg.host import available_bytes, usable_cores
+from wsiseg.models.network import load_network
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from wsiseg.models.bundle import ModelBundle
+
+BYTES_PER_PIXEL = 1200
+"""Measured peak of activations per input pixel of the default network in fp32; half precision takes half."""
+
+_BATCH_LIMIT = {"cpu": 4, "mps": 32, "cuda": 256}
+"""Tiles at once beyond which nothing gets faster (CPU measured: caches; others: a safe guess)."""
+
+
+class Predictor(Protocol):
+    """What the engine asks of a network on a device."""
+
+    batch: int
+    """Tiles in one forward pass at most."""
+
+    @property
+    def numerics(self) -> dict[str, Any]:
+        """What decides the bits of the result besides the bundle."""
+        ...
+
+    def predict(self, windows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Turn (n, h, w, 3) RGB windows into (n, channels, h, w) maps, 255 = 1.0."""
+        ...
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """What decides the bits of a forward pass: equal numerics give equal bytes."""
+
+    torch: str
+    device: str
+    dtype: str
+    threads: int
+    cpu_capability: str
+
+    @classmethod
+    def of(cls, device: torch.device) -> Numerics:
+        """Choose the numerics for a device of this machine."""
+        dtype = choose_dtype(device)
+        return cls(
+            torch=torch.__version__,
+            device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            dtype=str(dtype).removeprefix("torch."),
+            threads=usable_cores() if device.type == "cpu" else 0,
+            cpu_capability=torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else "",
+        )
+
+
+def choose_device(name: str) -> torch.device:
+    """Give the device of that name, or the best one for `auto`.
+
+    Raises
+    ------
+    SettingsError
+        E-DEVICE: no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise SettingsError("E-DEVICE", f"no device is called {name!r}", fix="auto, cpu, cuda or mps") from None
+    present = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (device.index or 0) >= present.get(device.type, 0):
+        found = ", ".join(kind for kind, count in present.items() if count)
+        raise SettingsError("E-DEVICE", f"this machine has no {name}", fix=f"choose of: auto, {found}")
+    return device
+
+
+def choose_dtype(device: torch.device) -> torch.dtype:
+    """Give the type the network computes in: half precision where it is faster.
+
+    On CPUs bf16 pays only where the processor multiplies it at double rate: with AMX, and on AMD since Zen 4. On
+    Intel with AVX-512 bf16 alone it was measured slower than fp32.
+    """
+    if device.type == "cuda":
+        return torch.float16
+    if device.type == "cpu" and (_has_amx() or (_has_avx512_bf16() and "AMD" in _cpu_vendor())):
+        return torch.bfloat16
+    return torch.float32
+
+
+def _has_amx() -> bool:
+    check = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return bool(check and check())
+
+
+def _has_avx512_bf16() -> bool:
+    check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(check and check())
+
+
+def _cpu_vendor() -> str:
+    """The processor's vendor: the kernel's word on Linux, the interpreter's elsewhere."""
+    if sys.platform == "linux":
+        try:
+            with open("/proc/cpuinfo", encoding="ascii", errors="replace") as lines:
+                return next((line for line in lines if line.startswith("vendor_id")), "")
+        except OSError:
+            pass
+    return platform.processor()
+
+
+class TorchPredictor:
+    """The network of a bundle on one device.
+
+    Parameters
+    ----------
+    bundle
+        Where weights, normalisation and head come from.
+    device
+        As for `choose_device`.
+    batch
+        Tiles in one forward pass at most; chosen by memory if None. Halved when memory runs out.
+    """
+
+    def __init__(self, bundle: ModelBundle, device: str = "auto", batch: int | None = None) -> None:
+        self._device = choose_device(device)
+        self._numerics = Numerics.of(self._device)
+        if self._device.type == "cpu":
+            torch.set_num_threads(self._numerics.threads)
+            _keep_freed_memory()
+        spec = bundle.spec
+        self._head = bundle.head()
+        self._dtype: torch.dtype = getattr(torch, self._numerics.dtype)
+        network = load_network(bundle).to(self._device, memory_format=torch.channels_last)
+        self._network = network.half() if self._dtype is torch.float16 else network
+        self._mean = torch.tensor(spec.mean, device=self._device).view(1, 3, 1, 1) * 255
+        self._std = torch.tensor(spec.std, device=self._device).view(1, 3, 1, 1) * 255
+        tile_pixels = (spec.tile_px + 2 * spec.halo_px) ** 2
+        self.batch = batch or self._batch_by_memory(tile_pixels)
+
+    @property
+    def numerics(self) -> dict[str, Any]:
+        """What decides the bits of the result besides the bundle."""
+        return asdict(self._numerics)
+
+    def _batch_by_memory(self, tile_pixels: int) -> int:
+        on_gpu = self._device.type == "cuda"
+        free = torch.cuda.mem_get_info(self._device)[0] if on_gpu else available_bytes()
+        fitting = free // 2 // (tile_pixels * BYTES_PER_PIXEL)
+        return int(min(max(fitting, 1), _BATCH_LIMIT[self._device.type]))
+
+    def predict(self, windows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Turn windows of tiles into maps.
+
+        Parameters
+        ----------
+        windows
+            (n, h, w, 3) RGB; h and w multiples of 32.
+
+        Returns
+        -------
+        (n, channels, h, w) uint8, 255 = 1.0.
+
+        Raises
+        ------
+        ResourceError
+            E-MEMORY: not even one window fits.
+        InternalError
+            E-NONFINITE: the network gave NaN or infinity, in fp32 too.
+        """
+        try:
+            return self._forward(windows)
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        if len(windows) == 1:
+            raise ResourceError(
+                "E-MEMORY", "one window of tiles does not fit in memory", where=self._device,
+                fix="close other programs or use --device cpu",
+            )  # fmt: skip
+        half = len(windows) // 2
+        self.batch = max(self.batch // 2, 1)
+        return np.concatenate([self.predict(windows[:half]), self.predict(windows[half:])])
+
+    def _forward(self, windows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        pixels = torch.from_numpy(windows)
+        if self._device.type == "cuda":
+            pixels = pixels.pin_memory().to(self._device, non_blocking=True)
+        else:
+            pixels = pixels.to(self._device)
+        with torch.inference_mode():
+            # (n, h, w, 3) permuted is already channels_last: no copy
+            images = (pixels.permute(0, 3, 1, 2).float() - self._mean) / self._std
+            logits = self._logits(images, self._dtype)
+            if not torch.isfinite(logits).all():
+                logits = self._logits(images, torch.float32)
+                if not torch.isfinite(logits).all():
+                    raise InternalError("E-NONFINITE", "the network gave a value that is not finite")
+            maps = self._head.activate(logits)
+            quantised = maps.mul(255).round_().to(torch.uint8)
+        return np.ascontiguousarray(quantised.cpu().numpy())
+
+    def _logits(self, images: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        if dtype is torch.float16:
+            return self._network(images.half()).float()  # type: ignore[no-any-return]
+        if self._dtype is torch.float16:  # the second try of a half-precision network
+            self._network = self._network.float()
+        enabled = dtype is torch.bfloat16
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=enabled):
+            return self._network(images).float()  # type: ignore[no-any-return]
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep freed memory instead of giving it back and paging it in again for every layer.
+
+    Measured: a forward pass on large windows is up to twice as fast. Other C libraries keep it anyway.
+    """
+    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
+        return
+    trim_threshold, mmap_threshold, largest = -1, -3, 2**31 - 1  # numbers of mallopt(3)
+    libc = ctypes.CDLL(None)
+    libc.mallopt(mmap_threshold, largest)
+    libc.mallopt(trim_threshold, largest)
+
+
+def describe_devices() -> dict[str, object]:
+    """Say which devices there are and what `auto` would choose, for `wsiseg doctor`."""
+    chosen = Numerics.of(choose_device("auto"))
+    facts: dict[str, object] = {
+        "auto": f"{chosen.device}, {chosen.dtype}",
+        "cpu capability": torch.backends.cpu.get_cpu_capability(),
+        "cpu threads": usable_cores(),
+        "mps": torch.backends.mps.is_available(),
+        "cuda": torch.version.cuda if torch.cuda.is_available() else False,
+    }
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        facts[f"cuda:{index}"] = f"{properties.name}, {properties.total_memory / 1e9:.0f} GB"
+    return facts

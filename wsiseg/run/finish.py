@@ -1,0 +1,193 @@
+"""Stage three of a run: from decoded blocks to the deliverables, under partial names until all are there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from wsiseg import fsio
+from wsiseg.export import ExportHeader, load_exporter
+from wsiseg.export.omezarr import MaskClass, StoreSpec, create_store
+from wsiseg.export.overview import draw_overview
+from wsiseg.export.report import ReportImages, render_report
+from wsiseg.host import usable_cores
+from wsiseg.run import folder as names
+from wsiseg.run.fields import example_fields
+from wsiseg.run.summary import summarise
+from wsiseg.run.tally import Tally
+from wsiseg.slides import thumbnail
+from wsiseg.stitch import stitch_slide
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from wsiseg.geometry import Frame
+    from wsiseg.nuclei import Nuclei
+    from wsiseg.run.engine import Engine
+    from wsiseg.run.folder import RunFolder
+    from wsiseg.run.plan import RunPlan
+    from wsiseg.run.progress import Progress
+    from wsiseg.run.stores import NucleiStore
+    from wsiseg.slides import Slide
+    from wsiseg.stitch import Part
+    from wsiseg.tiling import Block
+
+OVERVIEW_PX = 2048
+"""Long side of the overview at most; it is also the image at the root of the mask store."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """Finished deliverables that do not have their final names yet."""
+
+    paths: tuple[Path, ...]
+    """Final names; the content lies under their partial names."""
+    summary: dict[str, Any]
+
+    def publish(self) -> None:
+        """Give every deliverable its final name."""
+        for path in self.paths:
+            fsio.publish(fsio.partial_name(path), path)
+
+
+def finish(plan: RunPlan, folder: RunFolder, engine: Engine, slide: Slide, progress: Progress) -> Results:
+    """Make every deliverable from the decoded blocks, and publish nothing.
+
+    Ids count the nuclei block by block, row by row, so they follow from the blocks alone.
+    """
+    nuclei = _Numbered(engine, progress)
+    out = folder.path
+    with engine.timed("tables"):
+        progress.stage("blocks", 3 * len(nuclei.first_ids))
+        tally = Tally(plan.grid)
+        header, stem = _header(plan), out / "nuclei"
+        tables = load_exporter("geoparquet")(nuclei.batches(tally), nuclei.total, stem, header)
+        tables += load_exporter("geojson")(nuclei.batches(), nuclei.total, stem, header)
+    with engine.timed("pages"):
+        picture = thumbnail(slide, OVERVIEW_PX)
+        summary = summarise(plan, engine, tally)
+        fields = example_fields(plan, slide, tally, engine.nuclei)
+        pages = _write_pages(plan, out, nuclei, (summary, picture, fields))
+    with engine.timed("masks"):
+        masks = _write_masks(plan, out / names.MASKS, nuclei, picture, progress)
+    return Results((*tables, *pages, masks), summary)
+
+
+class _Numbered:
+    """The nuclei of a run with their ids in the whole slide, block by block."""
+
+    def __init__(self, engine: Engine, progress: Progress) -> None:
+        self.store = engine.nuclei
+        self._progress = progress
+        counts = [engine.decoded[block].facts["nuclei"] for block in engine.active]
+        self.total = sum(counts)
+        self.first_ids: dict[Block, int] = dict(
+            zip(engine.active, np.cumsum([1, *counts])[:-1].tolist(), strict=True)
+        )
+
+    def batches(self, tally: Tally | None = None) -> Iterator[Nuclei]:
+        """Give each block's nuclei, counting them on the way if asked."""
+        for block, first in self.first_ids.items():
+            nuclei = self.store.read(block).renumbered(first)
+            if tally is not None:
+                tally.add(nuclei)
+            yield nuclei
+            self._progress.advance()
+
+    def centroids(self) -> Iterator[npt.NDArray[np.float64]]:
+        """Give each block's centroids, (n, 2) level-0 (x, y)."""
+        for nuclei in self.batches():
+            yield np.stack([nuclei.centroid_x, nuclei.centroid_y], axis=1)
+
+
+def load_part(store: NucleiStore, first_ids: dict[Block, int], block: Block) -> Part:
+    """Give what a mask needs of a block's nuclei: runs, ids, class values."""
+    if block not in first_ids:
+        return np.empty((0, 4), np.int32), np.empty(0, np.uint32), np.empty(0, np.uint8)
+    nuclei = store.read(block).renumbered(first_ids[block])
+    return nuclei.runs, nuclei.id, nuclei.class_value
+
+
+def _header(plan: RunPlan) -> ExportHeader:
+    """Say what the tables are about; no path and no time, so that equal runs give equal bytes."""
+    info, spec = plan.info, plan.bundle.spec
+    return ExportHeader(
+        slide=plan.slide_name,
+        fingerprint=plan.slide_fingerprint,
+        mpp=info.checked_mpp().value,
+        origin=(info.area.x, info.area.y),
+        classes=spec.classes,
+    )
+
+
+def _write_pages(
+    plan: RunPlan,
+    out: Path,
+    nuclei: _Numbered,
+    content: tuple[dict[str, Any], tuple[npt.NDArray[np.uint8], Frame], list[tuple[str, bytes]]],
+) -> tuple[Path, ...]:
+    """Write overview, summary and report."""
+    summary, (image, frame), fields = content
+    mpp = plan.info.checked_mpp().value
+    outline = plan.tissue.outline(mpp) if plan.tissue else []
+    rings = [np.asarray(ring.coords) for polygon in outline for ring in (polygon.exterior, *polygon.interiors)]
+    overview = draw_overview(image, frame, mpp, nuclei.centroids(), rings)
+    pages = {
+        names.OVERVIEW: overview,
+        names.SUMMARY: orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE),
+        names.REPORT: render_report(summary, ReportImages(overview, fields)).encode(),
+    }
+    for name, data in pages.items():
+        with fsio.explained(out / name):
+            fsio.partial_name(out / name).write_bytes(data)
+    return tuple(out / name for name in pages)
+
+
+def _write_masks(
+    plan: RunPlan, path: Path, nuclei: _Numbered, picture: tuple[npt.NDArray[np.uint8], Frame], progress: Progress
+) -> Path:
+    """Make the mask store and let Dask paint it, a task a shard."""
+    spec = plan.bundle.spec
+    store = StoreSpec(
+        frame=plan.frame,
+        mpp=spec.mpp,
+        shard_px=plan.grid.block_px,
+        classes=tuple(MaskClass(one.value, one.name, one.color) for one in spec.classes),
+        ngff=plan.settings.ngff,
+        provenance={"slide": plan.slide_name, "model": spec.name, "model_sha256": plan.bundle.sha256},
+    )
+    with fsio.explained(path):
+        arrays = create_store(fsio.partial_name(path), store, *picture)
+        shards = _Shards(progress)
+        stitch_slide(
+            plan.grid,
+            partial(load_part, nuclei.store, nuclei.first_ids),
+            nuclei=arrays.nuclei,
+            classes=arrays.classes,
+            workers=plan.settings.workers or usable_cores(),
+            progress=shards,
+        )
+    return path
+
+
+class _Shards:
+    """Turns (shards done, shards in all) into a stage of the run's progress."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._begun = False
+
+    def __call__(self, done: int, total: int) -> None:
+        if not self._begun:
+            self._progress.stage("shards", total)
+            self._begun = True
+        self._progress.advance()
+
+

@@ -1,0 +1,68 @@
+"""What a planned run will cost, from its counts and a short measurement of the network on this machine."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wsiseg.host import usable_cores
+from wsiseg.run.engine import WINDOW_TILES
+
+if TYPE_CHECKING:
+    from wsiseg.predict import Predictor
+    from wsiseg.run.plan import RunPlan
+
+START_S = 6.0
+"""Measured: imports, loading the network, tissue and the last pages of a small run."""
+BASE_BYTES = 700_000_000
+"""Measured: Python, torch and the other libraries in memory."""
+WINDOW_BYTES_PER_PIXEL = 700
+"""Measured: activations of the default network in fp32."""
+DECODE_BYTES_PER_PIXEL = 30
+"""Measured: decoding and outlining a block with its margin, each worker."""
+
+
+def forecast(plan: RunPlan) -> dict[str, Any]:
+    """Forecast tiles, time, memory and disk of a run; times the network on one blank window."""
+    from wsiseg.predict import TorchPredictor
+
+    predictor = TorchPredictor(plan.bundle, plan.settings.device, plan.settings.batch)
+    rate = _tiles_per_second(plan, predictor)
+    tissue = int(plan.wanted.sum())
+    channels = len(plan.bundle.head().maps)
+    block_bytes = plan.grid.block_px**2 * channels
+    active = sum(bool(plan.wanted[plan.grid.block_tiles(block)].any()) for block in plan.grid.blocks)
+    columns = plan.grid.block_shape[1]
+    workers = plan.settings.workers or usable_cores()
+    window = (WINDOW_TILES * plan.grid.tile_px + 2 * plan.halo_px) ** 2
+    windows = max(predictor.batch // WINDOW_TILES**2, 1)
+    return {
+        "frame": {"width": plan.frame.width, "height": plan.frame.height, "downsample": plan.frame.downsample},
+        "mpp": plan.bundle.spec.mpp,
+        "tiles": plan.tile_counts(),
+        "blocks": {"grid": int(np.prod(plan.grid.block_shape)), "active": active},
+        "tissue_mm2": round(plan.looked_at_mm2, 4),
+        "memory_bytes": int(
+            BASE_BYTES
+            + windows * window * WINDOW_BYTES_PER_PIXEL
+            + 2 * block_bytes
+            + workers * plan.grid.block_px**2 * DECODE_BYTES_PER_PIXEL
+        ),
+        # Maps of a row of blocks and its neighbours wait at once; results take about a tenth of that.
+        "disk_bytes": int(min(active, 2 * columns + 3) * block_bytes + active * block_bytes * 0.1),
+        "device": predictor.numerics["device"],
+        "tiles_per_second": round(rate, 1),
+        "seconds": round(START_S + tissue / rate, 1),
+    }
+
+
+def _tiles_per_second(plan: RunPlan, predictor: Predictor) -> float:
+    """Time the second of two forward passes; the first one warms up."""
+    side = WINDOW_TILES * plan.grid.tile_px + 2 * plan.halo_px
+    blank = np.full((1, side, side, 3), 240, np.uint8)
+    predictor.predict(blank)
+    started = time.perf_counter()
+    predictor.predict(blank)
+    return WINDOW_TILES**2 / (time.perf_counter() - started)

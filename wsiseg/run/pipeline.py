@@ -1,0 +1,203 @@
+"""`run_slide`: one slide through one bundle, on one page."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from wsiseg import __version__, fsio
+from wsiseg.errors import OutputError, ResourceError, SlideError
+from wsiseg.host import usable_cores
+from wsiseg.run.engine import Engine
+from wsiseg.run.finish import finish
+from wsiseg.run.folder import SCHEMA, SUMMARY, RunFolder, record_failure
+from wsiseg.run.inspect import State, inspect_run
+from wsiseg.run.lock import locked
+from wsiseg.run.plan import RunPlan, plan_run
+from wsiseg.run.progress import Progress, Silent
+from wsiseg.slides import fingerprint, open_pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from wsiseg.models.bundle import ModelBundle
+    from wsiseg.predict import Predictor
+    from wsiseg.run.settings import RunSettings
+
+    MakePredictor = Callable[[ModelBundle, RunSettings], Predictor]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How `run_slide` ended."""
+
+    folder: Path
+    already_complete: bool
+    """Nothing had to be done."""
+    summary: dict[str, Any]
+    """The content of summary.json."""
+    performance: dict[str, Any]
+    """The content of performance.json; empty if nothing had to be done."""
+
+
+def run_slide(
+    settings: RunSettings,
+    out: Path,
+    *,
+    progress: Progress | None = None,
+    fresh: bool = False,
+    make_predictor: MakePredictor | None = None,
+) -> Outcome:
+    """Segment a slide into a run directory, or finish what an earlier call began there.
+
+    Parameters
+    ----------
+    out
+        The run directory; made if it is not there.
+    progress
+        Who watches.
+    fresh
+        Set an earlier run in `out` aside (renamed, not deleted) and begin anew.
+    make_predictor
+        How to make the network; the bundle's own on `settings.device` if None.
+
+    Raises
+    ------
+    WsisegError
+        Each kind with its code; what was finished before stays and is used by the next call.
+    """
+    started = time.perf_counter()
+    progress = progress or Silent()
+    folder = RunFolder(out)
+    plan = plan_run(settings)
+    if fresh:
+        _set_aside(folder, progress)
+    folder.create()
+    if folder.completion() and not folder.work.exists():
+        folder.begin(run_record(plan, {}))
+        return _already_complete(folder)
+    with locked(folder.path):
+        return _continue(plan, folder, make_predictor or torch_predictor, progress, started)
+
+
+def _continue(
+    plan: RunPlan, folder: RunFolder, make_predictor: MakePredictor, progress: Progress, started: float
+) -> Outcome:
+    """Go on where the folder stands: at its beginning, in the middle, or just before the clean-up."""
+    if folder.completion():  # a kill between COMPLETE.json and the clean-up
+        folder.begin(run_record(plan, {}))
+        fsio.remove(folder.work)
+        return _already_complete(folder)
+    predictor = make_predictor(plan.bundle, plan.settings)
+    folder.begin(run_record(plan, predictor.numerics))
+    try:
+        return _work(plan, folder, predictor, progress, started)
+    except SlideError as error:
+        record_failure(folder, error)
+        raise
+
+
+def _work(plan: RunPlan, folder: RunFolder, predictor: Predictor, progress: Progress, started: float) -> Outcome:
+    """Do all that a run needs from here on, and declare it complete."""
+    folder.clear_results()
+    engine = Engine(plan, plan.bundle.head(), folder.work, progress)
+    settings = plan.settings
+    pool = open_pool(settings.slide, reader=settings.reader, mpp=settings.mpp)
+    try:
+        engine.run(predictor, pool, settings.workers or usable_cores())
+        _check_unchanged(plan)
+        results = finish(plan, folder, engine, pool, progress)
+    except MemoryError as error:
+        raise ResourceError("E-MEMORY", "memory ran out", where=folder.path, fix="use --workers 1") from error
+    finally:
+        pool.close()
+    performance = _performance(engine, predictor, time.perf_counter() - started)
+    results.publish()
+    folder.complete(performance)
+    if not settings.keep_work:
+        fsio.remove(folder.work)
+    return Outcome(folder.path, already_complete=False, summary=results.summary, performance=performance)
+
+
+def torch_predictor(bundle: ModelBundle, settings: RunSettings) -> Predictor:
+    """Load the bundle's network on the device that the settings name; torch is imported only now."""
+    from wsiseg.predict import TorchPredictor
+
+    return TorchPredictor(bundle, settings.device, settings.batch)
+
+
+def run_record(plan: RunPlan, numerics: dict[str, Any]) -> dict[str, Any]:
+    """Give the content of `run.json`: what decides the result, and no path, time or host."""
+    info, spec = plan.info, plan.bundle.spec
+    mpp = info.checked_mpp()
+    return {
+        "schema": SCHEMA,
+        "wsiseg": __version__,
+        "slide": {
+            "name": plan.slide_name,
+            "fingerprint": plan.slide_fingerprint,
+            "width": info.levels[0].width,
+            "height": info.levels[0].height,
+        },
+        "mpp": {"x": mpp.x, "y": mpp.y, "source": mpp.source},
+        "bundle": {"name": spec.name, "version": spec.version, "sha256": plan.bundle.sha256},
+        "settings": plan.settings.decisive(),
+        "numerics": numerics,
+        "versions": {"reader": info.reader_version},
+    }
+
+
+def _already_complete(folder: RunFolder) -> Outcome:
+    state = inspect_run(folder.path)
+    if state.state is State.DAMAGED:
+        raise OutputError(
+            "E-OUT-MISSING",
+            f"the run was complete, but {state.detail}",
+            where=folder.path,
+            fix="--fresh sets it aside and runs the slide again",
+        )
+    summary = orjson.loads((folder.path / SUMMARY).read_bytes())
+    return Outcome(folder.path, already_complete=True, summary=summary, performance={})
+
+
+def _set_aside(folder: RunFolder, progress: Progress) -> None:
+    if not folder.path.is_dir():
+        return
+    with locked(folder.path):  # nobody may be working there
+        pass
+    aside = folder.set_aside()
+    if aside is not None:
+        progress.note(f"the earlier run is now {aside}")
+
+
+def _check_unchanged(plan: RunPlan) -> None:
+    if fingerprint(plan.settings.slide) != plan.slide_fingerprint:
+        raise OutputError(
+            "E-SLIDE-CHANGED", "the slide changed while it was read", where=plan.settings.slide, fix="use --fresh"
+        )
+
+
+def _performance(engine: Engine, predictor: Predictor, total: float) -> dict[str, Any]:
+    """Say where the time of this execution went."""
+    seconds = engine.seconds
+    tiles = engine.tiles_inferred
+    return {
+        "seconds": {
+            "read_wait": round(seconds.read_wait, 3),
+            "forward": round(seconds.forward, 3),
+            "decode": round(seconds.decode, 3),
+            **{name: round(value, 3) for name, value in seconds.other.items()},
+            "total": round(total, 3),
+        },
+        "tiles_inferred": tiles,
+        "tiles_per_second": round(tiles / seconds.forward, 2) if tiles else None,
+        "device_busy_share": round(seconds.forward / total, 3),
+        "device": predictor.numerics,
+        "batch": predictor.batch,
+    }
+
+

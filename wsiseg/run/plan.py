@@ -1,0 +1,115 @@
+"""What a run will do, before anything is written: the slide, the frame, the grid and the tiles worth running."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import shapely
+
+from wsiseg.models.bundle import load_bundle
+from wsiseg.slides import fingerprint, open_slide
+from wsiseg.tiling import TileGrid
+from wsiseg.tissue import TileState, Tissue, check_brightfield, load_roi, tile_states, tissue_of
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from wsiseg.geometry import Frame
+    from wsiseg.models.bundle import ModelBundle
+    from wsiseg.run.settings import RunSettings
+    from wsiseg.slides import SlideInfo
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """All that decides a run, settled before its first tile."""
+
+    settings: RunSettings
+    bundle: ModelBundle
+    info: SlideInfo
+    slide_fingerprint: str
+    frame: Frame
+    """The model's frame over the slide."""
+    grid: TileGrid
+    states: npt.NDArray[np.uint8]
+    """(rows, columns) of the grid: `TileState` of each tile."""
+    tissue: Tissue | None
+    """Tissue within the region of interest; None if every tile is wanted."""
+    looked_at_mm2: float
+    """Area of the tissue, or of the region or slide where every tile is wanted."""
+
+    @property
+    def slide_name(self) -> str:
+        """The file's or folder's name, without its path."""
+        return self.settings.slide.name
+
+    @property
+    def wanted(self) -> npt.NDArray[np.bool_]:
+        """(rows, columns): the tiles to infer."""
+        wanted: npt.NDArray[np.bool_] = self.states == TileState.TISSUE
+        return wanted
+
+    @property
+    def halo_px(self) -> int:
+        """Context around a window, px of the frame."""
+        return self.bundle.spec.halo_px
+
+    def tile_counts(self) -> dict[str, int]:
+        """Give the number of tiles in each state, and in the grid: the states add up to it."""
+        counts = {state.name.lower(): int((self.states == state).sum()) for state in TileState}
+        return {"grid": self.states.size, **counts}
+
+
+def plan_run(settings: RunSettings) -> RunPlan:
+    """Settle what a run would do; reads the slide's low levels and writes nothing.
+
+    Raises
+    ------
+    BundleError, SlideError, SettingsError
+        Whatever makes the run impossible, before it begins.
+    """
+    bundle = load_bundle(settings.model)
+    slide = open_slide(settings.slide, reader=settings.reader, mpp=settings.mpp)
+    try:
+        info = slide.info
+        frame = info.frame_at(bundle.spec.mpp)
+        identity = fingerprint(settings.slide)
+        check_brightfield(slide)
+        roi = None if settings.roi is None else load_roi(settings.roi, info)
+        tissue = tissue_of(slide, settings.tissue)
+    finally:
+        slide.close()
+    grid = TileGrid(frame, bundle.spec.tile_px)
+    within = tissue if tissue is None or roi is None else _inside(tissue, roi)
+    return RunPlan(
+        settings=settings,
+        bundle=bundle,
+        info=info,
+        slide_fingerprint=identity,
+        frame=frame,
+        grid=grid,
+        states=tile_states(grid, tissue, roi),
+        tissue=within,
+        looked_at_mm2=_area_mm2(info, within, roi),
+    )
+
+
+def _inside(tissue: Tissue, roi: Any) -> Tissue:  # noqa: ANN401 - shapely is not typed
+    """Keep the tissue whose pixels have their centre in the region."""
+    rows, columns = np.nonzero(tissue.mask)
+    x, y = tissue.frame.to_level0(np.stack([columns, rows], axis=1) + 0.5).T
+    inside = shapely.contains_xy(roi, x, y)
+    mask = np.zeros_like(tissue.mask)
+    mask[rows[inside], columns[inside]] = True
+    return Tissue(mask, tissue.frame)
+
+
+def _area_mm2(info: SlideInfo, tissue: Tissue | None, roi: Any) -> float:  # noqa: ANN401
+    mpp = info.checked_mpp().value
+    if tissue is not None:
+        return tissue.area_mm2(mpp)
+    area_px = info.area.width * info.area.height if roi is None else roi.area
+    return float(area_px) * mpp**2 / 1e6

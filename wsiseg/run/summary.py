@@ -1,0 +1,76 @@
+"""The content of `summary.json`: what was found and how, with nothing that differs from one execution to the next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from wsiseg import __version__
+
+if TYPE_CHECKING:
+    from wsiseg.run.engine import Engine
+    from wsiseg.run.plan import RunPlan
+    from wsiseg.run.tally import Tally
+
+
+def summarise(plan: RunPlan, engine: Engine, tally: Tally) -> dict[str, Any]:
+    """Give the summary of a run whose blocks are all decoded."""
+    spec, info = plan.bundle.spec, plan.info
+    mpp = info.checked_mpp()
+    facts = [entry.facts for entry in engine.decoded.values()]
+    area = plan.looked_at_mm2
+    return {
+        "wsiseg_version": __version__,
+        "slide": {
+            "name": plan.slide_name,
+            "fingerprint": plan.slide_fingerprint,
+            "width": info.levels[0].width,
+            "height": info.levels[0].height,
+            "mpp": mpp.value,
+            "mpp_source": mpp.source,
+            "reader": info.reader,
+            "vendor": info.vendor,
+            "objective_power": info.objective_power,
+        },
+        "model": {
+            "name": spec.name,
+            "version": spec.version,
+            "sha256": plan.bundle.sha256,
+            "mpp": spec.mpp,
+            "licence": spec.licence,
+        },
+        "frame": {
+            "width": plan.frame.width,
+            "height": plan.frame.height,
+            "downsample": plan.frame.downsample,
+            "origin": list(plan.frame.origin),
+            "mpp": spec.mpp,
+        },
+        "tiles": {**plan.tile_counts(), "inferred": int(plan.wanted.sum()), "unreadable": 0},
+        "tissue_mm2": round(area, 6),
+        "nuclei": tally.count,
+        "nuclei_per_mm2": round(tally.count / area, 2) if area else None,
+        "area_um2": tally.area(),
+        "polygons": {
+            "repaired": sum(fact["repaired"] for fact in facts),
+            "dropped": sum(fact["outside"] for fact in facts),
+            "oversized": sum(fact["oversized"] for fact in facts),
+        },
+        "warnings": list(_warnings(plan, tally)),
+        "settings": plan.settings.decisive(),
+    }
+
+
+def _warnings(plan: RunPlan, tally: Tally) -> list[str]:
+    """What a reader of the numbers should know."""
+    found = []
+    if not plan.wanted.any():
+        found.append("no tissue was found, so no tile was looked at; --tissue none looks everywhere")
+    elif tally.count == 0:
+        found.append("tissue was found, but no nucleus in it")
+    slide_mpp, model_mpp = plan.info.checked_mpp().value, plan.bundle.spec.mpp
+    if slide_mpp > 1.6 * model_mpp:
+        found.append(
+            f"the slide has {slide_mpp:g} um/px and the model works at {model_mpp:g}: "
+            "it sees an enlarged image, so outlines are less certain than the figures of its card"
+        )
+    return found

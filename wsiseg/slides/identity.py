@@ -1,0 +1,40 @@
+"""Whether a slide is still the same one. Knows no format but the siblings of a DICOM file."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from wsiseg.errors import SlideError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ENDS_BYTES = 2**20
+"""Read from each end: headers lie at one end and the last tiles or directories at the other."""
+
+
+def fingerprint(path: Path) -> str:
+    """Give the sha256 over a slide's size, first and last MiB: no path and no time, so copies are equal.
+
+    A DICOM slide is a folder of files: the names and sizes of the others count too.
+
+    Raises
+    ------
+    SlideError
+        E-SLIDE-READ.
+    """
+    digest = hashlib.sha256()
+    try:
+        size = path.stat().st_size
+        digest.update(b"wsiseg slide 1\0%d\0" % size)
+        with path.open("rb") as file:
+            digest.update(file.read(ENDS_BYTES))
+            file.seek(max(size - ENDS_BYTES, 0))
+            digest.update(file.read(ENDS_BYTES))
+        if path.suffix.lower() == ".dcm":
+            for sibling in sorted(path.parent.glob("*.dcm"), key=lambda each: each.name):
+                digest.update(f"{sibling.name}\0{sibling.stat().st_size}\0".encode("utf-8", "surrogateescape"))
+    except OSError as error:
+        raise SlideError("E-SLIDE-READ", f"the file cannot be read ({error.strerror})", where=path) from error
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Training and evaluation of bundles on folders of labelled fields. Knows no slide."""
