@@ -89,7 +89,9 @@ def test_nothing_unsafe_is_called():
     calls = re.compile(r"\b(torch\.load|torch\.jit\.load|torch\.hub|pickle\.loads?|yaml\.load|eval|exec)\(")
     for path in MODULES:
         text = path.read_text(encoding="utf-8")
-        assert not [hit for hit in calls.findall(text) if hit != "eval" or "eval(" in text.replace(".eval(", "")], path
+        assert not [
+            hit for hit in calls.findall(text) if hit != "eval" or "eval(" in text.replace(".eval(", "")
+        ], path
         assert not imported_names(TREES[path]) & forbidden, path
         assert "allow_pickle=True" not in text, path
         assert "to_zarr(" not in text, path
@@ -97,7 +99,9 @@ def test_nothing_unsafe_is_called():
 
 def test_files_are_written_in_one_place():
     """Whoever opens a file for writing, renames or removes does so through fsio (or a library's own writer)."""
-    writing = re.compile(r"open\([^)]*[\"'](?:w|a|x|r\+)b?\+?[\"']|os\.rename|os\.replace|shutil\.rmtree|\.write_bytes|\.write_text")
+    writing = re.compile(
+        r"open\([^)]*[\"'](?:w|a|x|r\+)b?\+?[\"']|os\.rename|os\.replace|shutil\.rmtree|\.write_bytes|\.write_text"
+    )
     allowed = {"fsio.py", "lock.py"}
     found = {path.name for path in MODULES if writing.search(path.read_text(encoding="utf-8"))}
     assert found <= allowed | {"geojson.py"}  # streams into a partial file that its caller publishes

@@ -174,7 +174,17 @@ def test_broken_bundle_is_refused_before_anything_is_written(slide, bundle, tmp_
 
 def test_unknown_device_is_refused(slide, bundle, tmp_path, capsys):
     for device in ("cuda:99", "toaster"):
-        arguments = ["run", "--model", str(bundle), "--device", device, "-o", str(tmp_path / "out"), "--", str(slide)]
+        arguments = [
+            "run",
+            "--model",
+            str(bundle),
+            "--device",
+            device,
+            "-o",
+            str(tmp_path / "out"),
+            "--",
+            str(slide),
+        ]
         assert _status(arguments) == 2
         assert "E-DEVICE" in capsys.readouterr().err
 
@@ -192,10 +202,24 @@ def test_read_only_output_is_refused(slide, bundle, tmp_path, capsys):
 def test_signals_end_it_cleanly(number, status, bundle, tmp_path):
     big = write_slide(tmp_path / "big.svs", paint_tissue((4200, 4200), ()).rgb)
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "wsiseg", "run", str(big), "--model", str(bundle), "--tissue", "none", "-o", str(out)]
+    command = [
+        sys.executable,
+        "-m",
+        "wsiseg",
+        "run",
+        str(big),
+        "--model",
+        str(bundle),
+        "--tissue",
+        "none",
+        "-o",
+        str(out),
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while not list((out / "work" / "maps").glob("*.npy")) and time.monotonic() < deadline and process.poll() is None:
+    while (
+        not list((out / "work" / "maps").glob("*.npy")) and time.monotonic() < deadline and process.poll() is None
+    ):
         time.sleep(0.05)
     process.send_signal(number)
     _, errors = process.communicate(timeout=20)

@@ -39,7 +39,7 @@ def slide(painting, tmp_path_factory):
 @pytest.fixture(scope="module")
 def reference(slide, bundle, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "reference"
-    run_toy(slide, out, bundle)
+    run_toy(slide, out, bundle, tissue="none")
     return out
 
 
@@ -97,12 +97,12 @@ def test_table_mask_and_polygons_are_the_same_objects(reference):
 )
 def test_bytes_do_not_depend_on_batch_or_workers(change, slide, bundle, reference, tmp_path):
     predictor = ColourPredictor(batch=change.pop("batch", 16))
-    run_toy(slide, tmp_path / "run", bundle, predictor=predictor, **change)
+    run_toy(slide, tmp_path / "run", bundle, predictor=predictor, tissue="none", **change)
     assert_same(reference, tmp_path / "run")
 
 
 def test_both_readers_find_the_same_nuclei(slide, bundle, reference, tmp_path):
-    run_toy(slide, tmp_path / "run", bundle, reader="tiffslide")
+    run_toy(slide, tmp_path / "run", bundle, reader="tiffslide", tissue="none")
     first, second = files_of(reference), files_of(tmp_path / "run")
     assert first["nuclei.parquet"] == second["nuclei.parquet"]
 

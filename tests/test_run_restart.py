@@ -114,7 +114,7 @@ def test_finished_blocks_are_not_done_again(slide, bundle, reference, tmp_path):
     assert_same(reference, tmp_path / "run")
 
 
-@pytest.mark.parametrize("last", [0, 1, 17, 40, 80, 120])
+@pytest.mark.parametrize("last", [0, 1, 17, 50, 80])
 def test_any_stop_in_the_network_is_continued(last, slide, bundle, reference, tmp_path):
     out = tmp_path / "run"
     with pytest.raises(Stop):
@@ -161,7 +161,12 @@ def test_complete_run_is_left_alone(slide, bundle, copy):
 
 @pytest.mark.parametrize(
     ("change", "key"),
-    [({"tissue": "auto"}, "tissue"), ({"mpp": 0.26}, "mpp"), ({"ngff": "0.4"}, "ngff"), ({"reader": "tiffslide"}, "reader")],
+    [
+        ({"tissue": "auto"}, "tissue"),
+        ({"mpp": 0.26}, "mpp"),
+        ({"ngff": "0.4"}, "ngff"),
+        ({"reader": "tiffslide"}, "reader"),
+    ],
 )
 def test_other_settings_on_the_same_folder_are_refused(change, key, slide, bundle, copy):
     before = snapshot(copy)
@@ -304,7 +309,7 @@ def test_torn_and_damaged_ledger_lines_are_dropped(tmp_path):
 def test_damaged_block_files_are_worked_again(slide, bundle, reference, tmp_path):
     out = tmp_path / "run"
     with pytest.raises(Stop):
-        run_toy(slide, out, bundle, predictor=Failing(100), tissue="none")
+        run_toy(slide, out, bundle, predictor=Failing(70), tissue="none")
     files = [path for path in (out / "work").rglob("*") if path.suffix in (".npy", ".arrow")]
     assert len(files) > 3
     for path in files:

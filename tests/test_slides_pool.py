@@ -113,12 +113,16 @@ def test_copies_have_one_fingerprint_and_changes_another(tmp_path):
         fingerprint(tmp_path / "none.svs")
 
 
-def test_a_dicom_fingerprint_knows_its_siblings(tmp_path):
-    level0 = tmp_path / "0.dcm"
-    level0.write_bytes(b"zero")
-    alone = fingerprint(level0)
-    (tmp_path / "1.dcm").write_bytes(b"one")
-    assert fingerprint(level0) != alone
+@pytest.mark.parametrize(("name", "other"), [("0.dcm", "1.DCM"), ("slide.mrxs", "slide/Data0000.dat")])
+def test_the_fingerprint_knows_the_other_files_of_a_slide(name, other, tmp_path):
+    path, sibling = tmp_path / name, tmp_path / other
+    path.write_bytes(b"zero")
+    known = {fingerprint(path)}
+    sibling.parent.mkdir(exist_ok=True)
+    for content in (b"one", b"three"):
+        sibling.write_bytes(content)
+        known.add(fingerprint(path))
+    assert len(known) == 3
 
 
 @pytest.mark.parametrize("alpha", [0, 1, 128, 254, 255])

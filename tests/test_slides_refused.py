@@ -55,7 +55,10 @@ MADE = {
     "empty": (lambda p: p.write_bytes(b""), "E-SLIDE-EMPTY"),
     "three bytes": (lambda p: p.write_bytes(b"II*"), "E-SLIDE-FORMAT"),
     "a header alone": (lambda p: p.write_bytes(b"II*\0\x08\0\0\0"), "E-SLIDE-TRUNCATED"),
-    "text": (lambda p: p.write_text("this is no slide\n" * 100), "E-SLIDE-FORMAT(?=.*OpenSlide: )(?=.*tiffslide: )"),
+    "text": (
+        lambda p: p.write_text("this is no slide\n" * 100),
+        "E-SLIDE-FORMAT(?=.*OpenSlide: )(?=.*tiffslide: )",
+    ),
     "folder": (lambda p: p.mkdir(), "E-SLIDE-KIND.*a folder"),
     "missing": (lambda p: None, "E-SLIDE-MISSING"),
     "name too long": (lambda p: p.with_name("x" * 300), "E-SLIDE-MISSING"),

@@ -19,6 +19,7 @@ from wsiseg.tissue import (
     TileState,
     Tissue,
     check_brightfield,
+    detect,
     find_tissue,
     load_roi,
     load_tissue,
@@ -281,7 +282,9 @@ def test_the_outline_encloses_the_mask():
     assert tissue.area_mm2(0.5) == pytest.approx((60 * 120 - 20 * 40 + 1) * 64e-6)
 
 
-def test_a_dark_slide_is_refused():
+@pytest.mark.parametrize("small_level_px", [0, 2**22], ids=["glimpses", "whole"])
+def test_a_dark_slide_is_refused(small_level_px, monkeypatch):
+    monkeypatch.setattr(detect, "SMALL_LEVEL_PX", small_level_px)
     rgb = np.zeros((600, 600, 3), np.uint8)
     rgb[100:120, 100:120, 2] = 255
     with pytest.raises(SlideError, match="E-SLIDE-DARK"):

@@ -8,7 +8,6 @@
       BundleError      exit 4   the model bundle is refused
       OutputError      exit 5   the output folder is refused
       ResourceError    exit 6   disk, memory or files ran out: rerun when there is more
-      CohortError      exit 7   a cohort finished and some slides failed
       DamageError      exit 8   a deliverable no longer matches its record
       InternalError    exit 1   numbers that must not occur; a bug or a broken device
 
@@ -51,7 +50,6 @@ CODES: dict[str, str] = {
     "E-MEMORY": "memory ran out",
     "E-DEVICE": "the device asked for is not there",
     "E-IO": "the operating system refused to read or write a file",
-    "E-COHORT": "some slides of the cohort failed",
     "E-DAMAGED": "a deliverable no longer matches COMPLETE.json",
     "E-NONFINITE": "the network or a measurement gave a number that is not finite",
     "E-SAMPLE": "the sample slide cannot be fetched",
@@ -127,12 +125,6 @@ class ResourceError(WsisegError):
     """Disk, memory or another resource ran out; the same command continues when there is more."""
 
     exit_status = 6
-
-
-class CohortError(WsisegError):
-    """A cohort finished, and some of its slides failed."""
-
-    exit_status = 7
 
 
 class DamageError(WsisegError):

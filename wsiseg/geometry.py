@@ -56,9 +56,7 @@ class Box:
 
     def grown(self, margin_px: int) -> Box:
         """Give the box with `margin_px` more pixels on every side."""
-        return Box(
-            self.x - margin_px, self.y - margin_px, self.width + 2 * margin_px, self.height + 2 * margin_px
-        )
+        return Box(self.x - margin_px, self.y - margin_px, self.width + 2 * margin_px, self.height + 2 * margin_px)
 
     def moved(self, dx: int, dy: int) -> Box:
         """Give the box shifted by (dx, dy)."""
@@ -67,9 +65,7 @@ class Box:
     def intersection(self, other: Box) -> Box:
         """Give the common part; an empty box where there is none."""
         x, y = max(self.x, other.x), max(self.y, other.y)
-        return Box(
-            x, y, max(min(self.right, other.right) - x, 0), max(min(self.bottom, other.bottom) - y, 0)
-        )
+        return Box(x, y, max(min(self.right, other.right) - x, 0), max(min(self.bottom, other.bottom) - y, 0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from wsiseg.geometry import Box
-
 MEASUREMENTS = (
     "probability",
     "area_um2",
@@ -163,15 +161,21 @@ class Nuclei:
         with pa.ipc.open_stream(data) as reader:
             batch = reader.read_next_batch()
         plain: dict[str, Any] = {name: _numbers(batch[name]) for name in _PLAIN}
-        runs = np.empty((len(batch["runs"].flatten()), 4), np.int32)
-        runs[:, 0] = np.repeat(np.arange(batch.num_rows), np.diff(_numbers(batch["runs"].offsets)))
-        runs[:, 1:] = _numbers(batch["runs"].flatten().flatten()).reshape(-1, 3)
         return cls(
             polygon=shapely.from_wkb(batch["polygon"].to_numpy(zero_copy_only=False)),
             anchor=_numbers(batch["anchor"].flatten()).reshape(-1, 2),
-            runs=runs,
+            runs=_runs(batch),
             **plain,
         )
+
+
+def pixels_from_bytes(data: bytes) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+    """Read of what `Nuclei.to_bytes` gave just `runs` and `class_value`: painting reads each block nine times."""
+    schema = pa.ipc.open_stream(data).schema
+    fields = [schema.get_field_index(name) for name in ("class_value", "runs")]
+    with pa.ipc.open_stream(data, options=pa.ipc.IpcReadOptions(included_fields=fields)) as reader:
+        batch = reader.read_next_batch()
+    return _runs(batch), _numbers(batch["class_value"])
 
 
 def take_runs(runs: npt.NDArray[np.int32], count: int, order: npt.NDArray[np.intp]) -> npt.NDArray[np.int32]:
@@ -181,30 +185,6 @@ def take_runs(runs: npt.NDArray[np.int32], count: int, order: npt.NDArray[np.int
     taken = runs[expand_ranges(starts[order], lengths[order])]
     taken[:, 0] = np.repeat(np.arange(len(order)), lengths[order])
     return taken
-
-
-def paint_runs(image: npt.NDArray[Any], box: Box, runs: npt.NDArray[np.int32], values: npt.NDArray[Any]) -> None:
-    """Set the pixels of nuclei in an image; what lies outside the image is left out.
-
-    Parameters
-    ----------
-    image
-        (height, width) C-contiguous pixels of `box`, changed in place.
-    box
-        The part of the model frame that the image covers.
-    runs
-        As `Nuclei.runs`.
-    values
-        What to paint, one value a nucleus. Where nuclei overlap, the later one stays.
-    """
-    if not image.flags.c_contiguous or image.shape != box.shape:
-        raise ValueError(f"an image of {image.shape} cannot be painted as {box}")
-    y = runs[:, 1].astype(np.intp) - box.y
-    starts = np.clip(runs[:, 2] - box.x, 0, box.width)
-    lengths = np.clip(runs[:, 3] - box.x, 0, box.width) - starts
-    lengths[(y < 0) | (y >= box.height)] = 0
-    pixels = expand_ranges(y * box.width + starts, lengths)
-    image.reshape(-1)[pixels] = np.repeat(values[runs[:, 0]], lengths)
 
 
 def expand_ranges(starts: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
@@ -219,6 +199,14 @@ def expand_ranges(starts: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> npt.ND
 def _pairs(values: npt.NDArray[np.int32], width: int) -> Any:  # noqa: ANN401 - pyarrow has no types
     flat = np.ascontiguousarray(values, "<i4").reshape(-1)
     return pa.FixedSizeListArray.from_arrays(pa.array(flat), width)
+
+
+def _runs(batch: Any) -> npt.NDArray[np.int32]:  # noqa: ANN401 - pyarrow has no types
+    flat = batch["runs"].flatten()
+    runs = np.empty((len(flat), 4), np.int32)
+    runs[:, 0] = np.repeat(np.arange(batch.num_rows), np.diff(_numbers(batch["runs"].offsets)))
+    runs[:, 1:] = _numbers(flat.flatten()).reshape(-1, 3)
+    return runs
 
 
 def _numbers(array: Any) -> npt.NDArray[Any]:  # noqa: ANN401 - pyarrow has no types

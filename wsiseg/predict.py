@@ -51,7 +51,7 @@ class Predictor(Protocol):
 class Numerics:
     """What decides the bits of a forward pass: equal numerics give equal bytes."""
 
-    torch: str
+    torch_version: str
     device: str
     dtype: str
     threads: int
@@ -62,7 +62,7 @@ class Numerics:
         """Choose the numerics for a device of this machine."""
         dtype = choose_dtype(device)
         return cls(
-            torch=torch.__version__,
+            torch_version=torch.__version__,
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             dtype=str(dtype).removeprefix("torch."),
             threads=usable_cores() if device.type == "cpu" else 0,
@@ -147,7 +147,7 @@ class TorchPredictor:
         spec = bundle.spec
         self._head = bundle.head()
         self._dtype: torch.dtype = getattr(torch, self._numerics.dtype)
-        network = load_network(bundle).to(self._device, memory_format=torch.channels_last)
+        network = load_network(bundle).to(self._device).to(memory_format=torch.channels_last)
         self._network = network.half() if self._dtype is torch.float16 else network
         self._mean = torch.tensor(spec.mean, device=self._device).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(spec.std, device=self._device).view(1, 3, 1, 1) * 255

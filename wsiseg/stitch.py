@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from wsiseg.fsio import explained
+from wsiseg.fsio import explained, write_atomic
 from wsiseg.geometry import Box
 from wsiseg.tiling import Block
 
@@ -134,22 +134,29 @@ def _paint_shard(grid: TileGrid, load: Callable[[Block], Part], target: Level, r
     box = grid.block_box(block)
     # A nucleus belongs to one block, and its pixels may lie in the next.
     labels, classes = paint(box, map(load, grid.neighbours(block)))
-    nuclei_path, classes_path = target
-    return _write_shard(nuclei_path, box, labels) and _write_shard(classes_path, box, classes)
+    return _write_level(target, box, labels, classes)
 
 
 def _halve_shards(shard_px: int, source: Level, target: Level, row: int, column: int, *filled: bool) -> bool:
     """Write one shard from the up to four below it; `filled` says which of them hold anything."""
     if not any(filled):
         return False
-    for finer, coarser in zip(source, target, strict=True):
-        height, width = _open(coarser).shape
-        whole = Box(column * shard_px, row * shard_px, shard_px, shard_px)
-        box = whole.intersection(Box(0, 0, width, height))
-        # zarr applies the stride chunk by chunk, so four shards of pixels are never in memory together.
-        pixels = _open(finer)[2 * box.y : 2 * box.bottom : 2, 2 * box.x : 2 * box.right : 2]
-        _write_shard(coarser, box, np.asarray(pixels))
-    return True
+    height, width = _open(target[0]).shape
+    whole = Box(column * shard_px, row * shard_px, shard_px, shard_px)
+    box = whole.intersection(Box(0, 0, width, height))
+    every_second = slice(2 * box.y, 2 * box.bottom, 2), slice(2 * box.x, 2 * box.right, 2)
+    # zarr applies the stride chunk by chunk, so four shards of pixels are never in memory together.
+    labels, classes = (np.asarray(_open(path)[every_second]) for path in source)
+    return _write_level(target, box, labels, classes)
+
+
+def _write_level(target: Level, box: Box, labels: npt.NDArray[np.uint32], classes: npt.NDArray[np.uint8]) -> bool:
+    """Write one shard of both arrays; give whether there was anything to write."""
+    filled = bool(labels.any())
+    if filled:
+        _write_shard(target[0], box, labels)
+        _write_shard(target[1], box, classes)
+    return filled
 
 
 def _open(path: Path) -> zarr.Array[Any]:
@@ -162,20 +169,16 @@ def _open(path: Path) -> zarr.Array[Any]:
     return zarr.open_array(str(path), mode="r+")
 
 
-def _write_shard(path: Path, box: Box, pixels: npt.NDArray[Any]) -> bool:
-    """Write one whole shard unless it is all background; give whether it was written."""
-    if not pixels.any():
-        return False
+def _write_shard(path: Path, box: Box, pixels: npt.NDArray[Any]) -> None:
+    """Write one whole shard of an array."""
     array = _open(path)
-    with explained(path):
-        if array.shards is None:
+    if array.shards is None:
+        with explained(path):
             array[box.slices] = pixels
-        else:
-            (height, width), (chunk_px, _) = array.shards, array.chunks
-            shard = path / "c" / str(box.y // height) / str(box.x // width)
-            shard.parent.mkdir(parents=True, exist_ok=True)
-            shard.write_bytes(encode_shard(pixels, chunk_px, height // chunk_px))
-    return True
+    else:
+        (height, width), (chunk_px, _) = array.shards, array.chunks
+        shard = path / "c" / str(box.y // height) / str(box.x // width)
+        write_atomic(shard, encode_shard(pixels, chunk_px, height // chunk_px))
 
 
 def encode_shard(pixels: npt.NDArray[Any], chunk_px: int, chunks: int) -> bytes:

@@ -67,4 +67,6 @@ def _compute() -> dict[str, object]:
 def _models() -> dict[str, object]:
     from wsiseg.models.bundle import list_bundles
 
-    return {bundle.spec.name: f"{bundle.spec.mpp:g} um/px, sha256 {bundle.sha256[:12]}" for bundle in list_bundles()}
+    return {
+        bundle.spec.name: f"{bundle.spec.mpp:g} um/px, sha256 {bundle.sha256[:12]}" for bundle in list_bundles()
+    }

@@ -54,7 +54,8 @@ def _as_dict(found: SlideInfo) -> dict[str, Any]:
         "reader_version": found.reader_version,
         "vendor": found.vendor,
         "levels": [
-            {"width": level.width, "height": level.height, "downsample": level.downsample} for level in found.levels
+            {"width": level.width, "height": level.height, "downsample": level.downsample}
+            for level in found.levels
         ],
         "mpp": {"x": mpp.x, "y": mpp.y, "source": mpp.source} if mpp else None,
         "mpp_refused": _mpp_doubt(found) or None,
@@ -103,10 +104,16 @@ def plan(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - click's va
         print_json(content)
         return
     tiles, blocks = content["tiles"], content["blocks"]
-    click.echo(f"frame    {content['frame']['width']} x {content['frame']['height']} px at {content['mpp']:g} um/px")
-    click.echo(f"tiles    {tiles['tissue']:,} of {tiles['grid']:,} ({tiles['blank']:,} blank, {tiles['outside']:,} outside)")
+    click.echo(
+        f"frame    {content['frame']['width']} x {content['frame']['height']} px at {content['mpp']:g} um/px"
+    )
+    click.echo(
+        f"tiles    {tiles['tissue']:,} of {tiles['grid']:,} ({tiles['blank']:,} blank, {tiles['outside']:,} outside)"
+    )
     click.echo(f"tissue   {content['tissue_mm2']:.2f} mm2")
     click.echo(f"blocks   {blocks['active']:,} of {blocks['grid']:,}")
     click.echo(f"memory   about {content['memory_bytes'] / 1e9:.1f} GB")
     click.echo(f"disk     about {content['disk_bytes'] / 1e6:,.0f} MB while it runs")
-    click.echo(f"time     about {content['seconds']:,.0f} s on {content['device']} ({content['tiles_per_second']:.0f} tiles/s)")
+    click.echo(
+        f"time     about {content['seconds']:,.0f} s on {content['device']} ({content['tiles_per_second']:.0f} tiles/s)"
+    )

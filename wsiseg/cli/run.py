@@ -13,8 +13,12 @@ from wsiseg.cli.options import folder_argument, json_option, run_options, settin
 
 @click.command()
 @run_options
-@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="DIR", help="Run directory.  [default: SLIDE-wsiseg]")
-@click.option("--ngff", type=click.Choice(["0.5", "0.4"]), default="0.5", show_default=True, help="OME-Zarr of the masks.")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), metavar="DIR", help="Run directory.  [default: SLIDE-wsiseg]"
+)
+@click.option(
+    "--ngff", type=click.Choice(["0.5", "0.4"]), default="0.5", show_default=True, help="OME-Zarr of the masks."
+)
 @click.option("--keep-work", is_flag=True, help="Keep maps and block results.")
 @click.option("--fresh", is_flag=True, help="Set an earlier run in DIR aside and begin anew.")
 def run(out: Path | None, *, fresh: bool, **options: Any) -> None:  # noqa: ANN401 - click's values
@@ -42,7 +46,9 @@ def status(folder: Path, *, as_json: bool) -> None:
         return
     click.echo(f"{found.state}: {found.detail}")
     if found.blocks_mapped:
-        click.echo(f"blocks inferred {found.blocks_mapped}, decoded {found.blocks_decoded}; nuclei {found.nuclei:,}")
+        click.echo(
+            f"blocks inferred {found.blocks_mapped}, decoded {found.blocks_decoded}; nuclei {found.nuclei:,}"
+        )
 
 
 @click.command()

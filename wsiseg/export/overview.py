@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 SMALLEST_PX = 1000
-"""A narrower picture is enlarged to this width, so that the legend fits below it."""
+"""Width of the overview at least, so that the legend fits; a smaller slide is enlarged towards it."""
 BLUR_UM = 60.0
 """Standard deviation of the density's blur: a neighbourhood of a few cell widths, not single nuclei."""
 HEAT = ((237, 248, 177), (127, 205, 187), (65, 182, 196), (34, 94, 168), (8, 29, 88))
@@ -73,10 +73,11 @@ def mask_outlines(mask: npt.NDArray[np.bool_], frame: Frame) -> list[npt.NDArray
 
 
 def _enlarged(image: npt.NDArray[np.uint8], frame: Frame) -> tuple[npt.NDArray[np.uint8], Frame]:
-    if frame.width >= SMALLEST_PX:
+    """Enlarge a small picture until a side has `SMALLEST_PX`; a strip stays narrow rather than grow endlessly."""
+    factor = SMALLEST_PX / max(frame.shape)
+    if factor <= 1:
         return image, frame
-    factor = SMALLEST_PX / frame.width
-    size = (SMALLEST_PX, max(round(frame.height * factor), 1))
+    size = max(round(frame.width * factor), 1), max(round(frame.height * factor), 1)
     larger = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
     return larger.astype(np.uint8), Frame(*size, frame.downsample / factor, frame.origin)
 
@@ -171,11 +172,12 @@ def _draw_outlines(
 def _with_legend(picture: npt.NDArray[np.uint8], pixel_um: float, top: float, *, outlined: bool) -> bytes:
     """Put a legend below the picture: scale bar, colours of the density, tissue outline."""
     height, width = picture.shape[:2]
-    unit = width / SMALLEST_PX
-    canvas = Image.new("RGB", (width, height + round(90 * unit)), "white")
-    canvas.paste(Image.fromarray(picture), (0, 0))
+    full_width = max(width, SMALLEST_PX)
+    unit = full_width / SMALLEST_PX
+    canvas = Image.new("RGB", (full_width, height + round(90 * unit)), "white")
+    canvas.paste(Image.fromarray(picture), ((full_width - width) // 2, 0))
     legend = _Legend(ImageDraw.Draw(canvas), unit, height)
-    legend.scale_bar(pixel_um, width)
+    legend.scale_bar(pixel_um, full_width)
     legend.colours(canvas, top)
     if outlined:
         legend.outline()

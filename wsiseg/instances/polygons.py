@@ -142,9 +142,10 @@ def _mended(polygon: shapely.Polygon) -> shapely.Polygon:
     `buffer(0)` is no mending: it loses half of a figure of eight. The structure method keeps all of it.
     """
     for _ in range(3):  # rounding what mending made can make it invalid again, hardly ever twice
-        parts = shapely.get_parts(shapely.make_valid(polygon, method="structure", keep_collapsed=False))
-        if len(parts) == 0:
+        valid = shapely.make_valid(polygon, method="structure", keep_collapsed=False)
+        if valid.is_empty:
             break
+        parts = shapely.get_parts(valid)
         largest = parts[np.argmax(shapely.area(parts))]
         shell = np.rint(shapely.get_coordinates(shapely.get_exterior_ring(largest)))
         polygon = orient(shapely.Polygon(shell))

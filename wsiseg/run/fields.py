@@ -27,9 +27,7 @@ _FEW = 5
 """Tiles with fewer nuclei say little about how sure the network is."""
 
 
-def example_fields(
-    plan: RunPlan, slide: Slide, tally: Tally, store: NucleiStore
-) -> list[tuple[str, bytes]]:
+def example_fields(plan: RunPlan, slide: Slide, tally: Tally, store: NucleiStore) -> list[tuple[str, bytes]]:
     """Give (title, PNG) of up to four fields: densest, typical, least certain, and one drawn at random."""
     chosen: dict[tuple[int, int], str] = {}
     for title, place in _places(tally):
@@ -73,5 +71,7 @@ def _polygons(plan: RunPlan, store: NucleiStore, block: Block, box: Box) -> npt.
     corners = plan.frame.to_level0(np.array([[box.x, box.y], [box.right, box.bottom]])).ravel()
     polygons = store.read(block).polygon
     near = polygons[shapely.intersects(polygons, shapely.box(*corners))]
-    moved: npt.NDArray[np.object_] = shapely.transform(near, lambda xy: plan.frame.from_level0(xy) - (box.x, box.y))
+    moved: npt.NDArray[np.object_] = shapely.transform(
+        near, lambda xy: plan.frame.from_level0(xy) - (box.x, box.y)
+    )
     return moved

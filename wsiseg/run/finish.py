@@ -111,8 +111,9 @@ def load_part(store: NucleiStore, first_ids: dict[Block, int], block: Block) -> 
     """Give what a mask needs of a block's nuclei: runs, ids, class values."""
     if block not in first_ids:
         return np.empty((0, 4), np.int32), np.empty(0, np.uint32), np.empty(0, np.uint8)
-    nuclei = store.read(block).renumbered(first_ids[block])
-    return nuclei.runs, nuclei.id, nuclei.class_value
+    runs, class_values = store.read_pixels(block)
+    ids = np.arange(first_ids[block], first_ids[block] + len(class_values), dtype=np.uint32)
+    return runs, ids, class_values
 
 
 def _header(plan: RunPlan) -> ExportHeader:
@@ -189,5 +190,3 @@ class _Shards:
             self._progress.stage("shards", total)
             self._begun = True
         self._progress.advance()
-
-

@@ -78,7 +78,9 @@ class RunFolder:
             E-OUT-FOREIGN if it holds anything else, E-OUT-READONLY if it cannot be made.
         """
         if self.path.exists() and not self.path.is_dir():
-            raise OutputError("E-OUT-FOREIGN", "the output is a file", where=self.path, fix="choose a folder with -o")
+            raise OutputError(
+                "E-OUT-FOREIGN", "the output is a file", where=self.path, fix="choose a folder with -o"
+            )
         with fsio.explained(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         if self.run_json.exists():
@@ -191,7 +193,10 @@ def check_same(old: dict[str, Any], new: dict[str, Any], where: Path, *, finishe
     if how:
         text = ", ".join(_difference(key, old.get(key), new.get(key)) for key in how)
         raise OutputError(
-            "E-NUMERICS", f"the run began under other conditions, which would mix results: {text}", where=where, fix=fix
+            "E-NUMERICS",
+            f"the run began under other conditions, which would mix results: {text}",
+            where=where,
+            fix=fix,
         )
 
 

@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import sys
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOCK_NAME = "LOCK"
+PATIENCE_S = 1.0
 
 if sys.platform == "win32":
     import msvcrt
@@ -50,17 +52,29 @@ def locked(folder: Path) -> Iterator[None]:
     with fsio.explained(path):
         handle = open(path, "a+b")  # noqa: SIM115 - closed below, after the work that it guards
     with handle:
-        try:
-            _try_lock(handle)
-        except OSError as error:
-            if error.errno in _BUSY:
-                raise _refusal(path) from None
-            if error.errno not in _NO_LOCKS:
-                raise fsio.explain(error, path) from error
+        _lock(handle, path)
         handle.truncate(0)
         handle.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         handle.flush()
         yield
+
+
+def _lock(handle: BinaryIO, path: Path) -> None:
+    """Take the lock; a second of patience, because `is_locked` holds it for an instant to try it."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            _try_lock(handle)
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                return
+            if error.errno not in _BUSY:
+                raise fsio.explain(error, path) from error
+        else:
+            return
+        if time.monotonic() > deadline:
+            raise _refusal(path)
+        time.sleep(0.05)
 
 
 def is_locked(folder: Path) -> bool:

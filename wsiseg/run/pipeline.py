@@ -199,5 +199,3 @@ def _performance(engine: Engine, predictor: Predictor, total: float) -> dict[str
         "device": predictor.numerics,
         "batch": predictor.batch,
     }
-
-

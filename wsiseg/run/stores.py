@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wsiseg import fsio
-from wsiseg.nuclei import Nuclei
+from wsiseg.nuclei import Nuclei, pixels_from_bytes
 from wsiseg.tiling import Block
 
 if TYPE_CHECKING:
@@ -56,7 +56,9 @@ class MapStore:
     def tiles_of(self, block: Block) -> npt.NDArray[np.intp]:
         """Give the (n, 2) rows and columns of a block's inferred tiles, in storage order."""
         rows, columns = self._grid.block_tiles(block)
-        return np.argwhere(self._wanted[rows, columns]) + (rows.start, columns.start)
+        tiles: npt.NDArray[np.intp] = np.argwhere(self._wanted[rows, columns])
+        tiles += np.array((rows.start, columns.start))
+        return tiles
 
     def has(self, block: Block) -> bool:
         """Tell whether a block's maps are recorded and their file is what was recorded."""
@@ -127,6 +129,10 @@ class NucleiStore:
     def read(self, block: Block) -> Nuclei:
         """Give a decoded block's nuclei."""
         return Nuclei.from_bytes(self._bytes(block))
+
+    def read_pixels(self, block: Block) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+        """Give what painting a decoded block needs: its nuclei's runs and class values."""
+        return pixels_from_bytes(self._bytes(block))
 
     def _bytes(self, block: Block) -> bytes:
         with fsio.explained(self._path(block)):

@@ -1,4 +1,4 @@
-"""The content of `summary.json`: what was found and how, with nothing that differs from one execution to the next."""
+"""The content of `summary.json`: what was found and how, and nothing that differs between executions."""
 
 from __future__ import annotations
 

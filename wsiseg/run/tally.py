@@ -49,7 +49,8 @@ class Tally:
     def area(self) -> dict[str, Any]:
         """Give the distribution of nuclear areas in um2, for the summary; None where there are no nuclei."""
         if self.count == 0:
-            return {"median": None, "mean": None, "p05": None, "p95": None, "histogram": {"edges": [], "counts": []}}
+            none = dict.fromkeys(("median", "mean", "p05", "p95"))
+            return {**none, "histogram": {"edges": [], "counts": []}}
         widest = max(self._percentile(99), 10.0)
         per_bin = max(round(widest / 40 / BIN_UM2), 1)  # about 40 bars that hold 99 % of the nuclei
         used = self._area_bins[: 40 * per_bin]

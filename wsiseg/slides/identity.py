@@ -1,4 +1,4 @@
-"""Whether a slide is still the same one. Knows no format but the siblings of a DICOM file."""
+"""Whether a slide is still the same one. Knows of formats only which files belong together."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ENDS_BYTES = 2**20
 def fingerprint(path: Path) -> str:
     """Give the sha256 over a slide's size, first and last MiB: no path and no time, so copies are equal.
 
-    A DICOM slide is a folder of files: the names and sizes of the others count too.
+    Of a slide of many files (DICOM, MIRAX) the names and sizes of the others count too.
 
     Raises
     ------
@@ -32,9 +32,19 @@ def fingerprint(path: Path) -> str:
             digest.update(file.read(ENDS_BYTES))
             file.seek(max(size - ENDS_BYTES, 0))
             digest.update(file.read(ENDS_BYTES))
-        if path.suffix.lower() == ".dcm":
-            for sibling in sorted(path.parent.glob("*.dcm"), key=lambda each: each.name):
-                digest.update(f"{sibling.name}\0{sibling.stat().st_size}\0".encode("utf-8", "surrogateescape"))
+        for other in sorted(_others(path), key=lambda each: each.name):
+            digest.update(f"{other.name}\0{other.stat().st_size}\0".encode("utf-8", "surrogateescape"))
     except OSError as error:
         raise SlideError("E-SLIDE-READ", f"the file cannot be read ({error.strerror})", where=path) from error
     return digest.hexdigest()
+
+
+def _others(path: Path) -> list[Path]:
+    """Give the files that a slide has beside the one that is opened."""
+    match path.suffix.lower():
+        case ".dcm":
+            return list(path.parent.glob("*.[dD][cC][mM]"))
+        case ".mrxs":
+            return [file for file in path.with_suffix("").glob("*") if file.is_file()]
+        case _:
+            return []

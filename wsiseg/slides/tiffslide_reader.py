@@ -64,10 +64,9 @@ def _open(path: Path) -> Any:  # noqa: ANN401  tiffslide is not typed
             # "metadata parsing only partially implemented": what is missing is reported as missing.
             warnings.simplefilter("ignore")
             handle = tiffslide.TiffSlide(path)
-            pixels = handle.zarr_group, handle.properties, handle.level_dimensions
+            _ = handle.properties, handle.level_dimensions  # parsed on first use
     except Exception as error:  # tiffslide passes on whatever tifffile and its parsers raise
         raise SlideError("E-SLIDE-FORMAT", f"tiffslide: {error}", where=path) from error
-    del pixels
     page = _level_pages(handle)[0]
     if page.samplesperpixel not in (3, 4) or page.dtype != np.uint8:
         handle.close()

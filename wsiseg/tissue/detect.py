@@ -14,14 +14,14 @@ import cv2
 import numpy as np
 
 from wsiseg.errors import SlideError
-from wsiseg.slides import read_box, thumbnail
+from wsiseg.geometry import Box, Frame
+from wsiseg.slides import read_box
 
 if TYPE_CHECKING:
     from typing import TypeAlias
 
     import numpy.typing as npt
 
-    from wsiseg.geometry import Frame
     from wsiseg.slides import Slide
 
     _Mask: TypeAlias = npt.NDArray[np.bool_]
@@ -53,6 +53,11 @@ SMALLEST_PX = 3
 """Weak pixels count in groups of this size, 200 um2: JPEG noise comes in ones and twos."""
 DARK_BACKGROUND = 64
 """Median of the brightest channel below which a slide is no bright-field scan; dense H&E has 140 and more."""
+
+GLIMPSES, GLIMPSE_PX = 12, 16
+"""The brightness of a slide is judged from 12 x 12 patches of 16 px, spread evenly over its coarsest level."""
+SMALL_LEVEL_PX = 2**22
+"""A coarsest level up to this size is read whole instead, in less than a second."""
 
 
 def find_tissue(slide: Slide) -> tuple[_Mask, Frame]:
@@ -92,12 +97,24 @@ def check_brightfield(slide: Slide) -> None:
     SlideError
         E-SLIDE-DARK.
     """
-    pixels, _ = thumbnail(slide, 512)
-    brightest = float(np.median(pixels.max(2)))
+    brightest = float(np.median(_glimpse(slide).max(-1)))
     if brightest < DARK_BACKGROUND:
         what = f"the slide is not bright-field: its median brightness is {brightest:.0f} of 255"
         fix = "fluorescence slides need another model"
         raise SlideError("E-SLIDE-DARK", what, where=slide.info.path, fix=fix)
+
+
+def _glimpse(slide: Slide) -> npt.NDArray[np.uint8]:
+    """Read a small level whole, of a large one a little from everywhere: decoding it all can take minutes."""
+    frame = Frame.over(slide.info.area, max(level.downsample for level in slide.info.levels))
+    if frame.width * frame.height <= SMALL_LEVEL_PX:
+        return read_box(slide, frame, frame.box)
+    corners = [
+        (frame.width * (2 * column + 1) // (2 * GLIMPSES), frame.height * (2 * row + 1) // (2 * GLIMPSES))
+        for row in range(GLIMPSES)
+        for column in range(GLIMPSES)
+    ]
+    return np.stack([read_box(slide, frame, Box(x, y, GLIMPSE_PX, GLIMPSE_PX)) for x, y in corners])
 
 
 def _glass(smooth: npt.NDArray[np.uint8]) -> tuple[_Floats, float]:

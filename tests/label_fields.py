@@ -1,0 +1,71 @@
+"""Label images for tests of nuclei: ugly little ones from hypothesis, and fields of discs of any size."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from wsiseg.geometry import Box, Frame
+from wsiseg.instances import Decoding, decode_block
+
+
+def components(classes: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Number the 4-connected components of equal non-zero values, in a random order."""
+    labels = np.zeros(classes.shape, np.int32)
+    count = 0
+    for value in np.unique(classes[classes > 0]):
+        parts, number = ndimage.label(classes == value)
+        labels[parts > 0] = parts[parts > 0] + count
+        count += number
+    numbers = np.random.default_rng(seed).permutation(count) + 1
+    return np.append(0, numbers)[labels].astype(np.int32)
+
+
+@st.composite
+def label_images(draw, largest: int = 14):
+    """Noise of a few classes: pinches, holes, nests, single pixels, touching neighbours and cut borders abound."""
+    height, width = draw(st.integers(1, largest)), draw(st.integers(1, largest))
+    seed = draw(st.integers(0, 2**31))
+    rng = np.random.default_rng(seed)
+    filled = rng.random((height, width)) < draw(st.sampled_from((0.2, 0.5, 0.6, 0.8, 0.95)))
+    classes = np.where(filled, rng.integers(1, draw(st.integers(1, 3)) + 1, (height, width)), 0)
+    return components(classes, seed)
+
+
+def blobs(height: int, width: int, step: int = 24, seed: int = 0) -> np.ndarray:
+    """Ellipses on a jittered lattice, some touching, some cut by the border; each is 4-connected."""
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((height, width), np.int32)
+    number = 0
+    for top in range(0, height, step):
+        for left in range(0, width, step):
+            number += 1
+            centre = (left + int(rng.integers(0, step)), top + int(rng.integers(0, step)))
+            axes = (int(rng.integers(2, step // 2)), int(rng.integers(2, step // 2)))
+            cv2.ellipse(labels, centre, axes, float(rng.integers(0, 180)), 0, 360, number, -1)
+    return components(labels, seed)
+
+
+def maps_of(labels: np.ndarray) -> np.ndarray:
+    """One map, with a probability that tells every pixel from its neighbours."""
+    y, x = np.indices(labels.shape)
+    return np.where(labels > 0, 128 + (7 * x + 13 * y) % 127, 0).astype(np.uint8)[None]
+
+
+def decode_whole(labels: np.ndarray, frame: Frame | None = None, area: Box | None = None):
+    """Decode a label image as a frame of one block, at 0.5 um/px."""
+    height, width = labels.shape
+    frame = frame or Frame(width, height)
+    area = area or Box(0, 0, width, height)
+    decoding = Decoding(lambda maps: labels, frame, area, 0.5)
+    return decode_block(maps_of(labels), frame.box, frame.box, decoding)
+
+
+def pixels_of(runs: np.ndarray, index: int, shape: tuple[int, int]) -> np.ndarray:
+    """Paint one nucleus' runs."""
+    mask = np.zeros(shape, bool)
+    for _, y, start, stop in runs[runs[:, 0] == index]:
+        mask[y, start:stop] = True
+    return mask

@@ -1,0 +1,261 @@
+"""The report and the overview: what people see is complete, safe to open, and lies where it should."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from io import BytesIO
+
+import cv2
+import numpy as np
+import pytest
+import shapely
+from PIL import Image
+
+from wsiseg.export.overview import draw_overview, mask_outlines
+from wsiseg.export.report import FIELD_OUTLINE, ReportImages, draw_field, render_report
+from wsiseg.geometry import Frame
+
+HOSTILE = "<script>alert(1)</script>\"'&\x1b[31m\udcff.svs"
+VOID = {"meta", "img", "line", "rect"}
+
+
+def png(width=40, height=30):
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return cv2.imencode(".png", pixels)[1].tobytes()
+
+
+def a_summary(**changes):
+    summary = {
+        "wsiseg_version": "1.2.3",
+        "slide": {
+            "name": "a slide.svs",
+            "width": 2220,
+            "height": 2967,
+            "mpp": 0.499,
+            "mpp_source": "aperio.MPP",
+            "reader": "openslide",
+            "vendor": "aperio",
+            "objective_power": 20.0,
+        },
+        "model": {"name": "lite", "version": "1", "sha256": "9f" * 32, "mpp": 0.5, "licence": "CC-BY-4.0"},
+        "frame": {"width": 2216, "height": 2961, "downsample": 1.002, "mpp": 0.5},
+        "tiles": {"grid": 1108, "tissue": 661, "blank": 335, "outside": 112, "inferred": 661, "unreadable": 0},
+        "tissue_mm2": 0.87,
+        "nuclei": 12345,
+        "nuclei_per_mm2": 3201.4,
+        "area_um2": {
+            "median": 31.25,
+            "mean": 33.1,
+            "p05": 14.0,
+            "p95": 62.0,
+            "histogram": {"edges": [0.0, 20.0, 40.0, 60.0], "counts": [4000, 6000, 2345]},
+        },
+        "polygons": {"repaired": 3, "dropped": 0, "oversized": 1},
+        "warnings": [],
+        "settings": {"tissue": "auto"},
+    }
+    return summary | changes
+
+
+class _Page(HTMLParser):
+    """Reads a page strictly: every element is closed, in order."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.tags, self.texts = [], [], []
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.texts).split())
+
+
+def page(summary=None, fields=()):
+    return _Page(render_report(summary or a_summary(), ReportImages(png(), fields)))
+
+
+def test_the_headline_and_the_account_of_the_slide_are_there():
+    text = page().text
+    for expected in (
+        "12,345",
+        "0.87",
+        "3,201",
+        "31.2",
+        "661 (59.7 %)",
+        "335 (30.2 %)",
+        "112 (10.1 %)",
+        "1,108 squares",
+    ):
+        assert expected in text
+    assert "128 x 128 µm" in text
+    assert "CC-BY-4.0" in text
+
+
+def test_nothing_is_loaded_from_anywhere_and_nothing_runs():
+    html = render_report(a_summary(), ReportImages(png(), [("Typical", png())]))
+    found = _Page(html)
+    assert all(not {"href", "srcset", "onload", "onerror", "action"} & set(attrs) for _, attrs in found.tags)
+    assert all(attrs["src"].startswith("data:image/jpeg;base64,") for tag, attrs in found.tags if tag == "img")
+    assert not {"script", "link", "iframe", "object", "form"} & {tag for tag, _ in found.tags}
+    assert "://" not in html
+    assert "url(" not in html
+    assert "@import" not in html
+    assert "default-src 'none'" in html
+
+
+def test_hostile_names_stay_text():
+    summary = a_summary(warnings=[HOSTILE], settings={HOSTILE: HOSTILE})
+    for group in ("slide", "model"):
+        summary[group] = {k: HOSTILE if isinstance(v, str) else v for k, v in summary[group].items()}
+    html = render_report(summary, ReportImages(png(), [(HOSTILE, png())]))
+    html.encode("utf-8")
+    found = _Page(html)
+    assert "script" not in {tag for tag, _ in found.tags}
+    assert found.texts.count("<script>alert(1)</script>\"'&\x1b[31m?.svs") >= 8
+
+
+def test_pictures_have_alternatives_and_captions():
+    found = page(fields=[("Most nuclei", png()), ("At random", png())])
+    pictures = [attrs for tag, attrs in found.tags if tag == "img"]
+    assert [bool(picture["alt"]) for picture in pictures] == [True] * 3
+    assert "Most nuclei" in found.text
+    assert all(attrs.get("aria-label") for tag, attrs in found.tags if tag == "svg")
+
+
+def test_a_slide_without_nuclei_has_a_report():
+    nothing = {"median": None, "mean": None, "p05": None, "p95": None, "histogram": {"edges": [], "counts": []}}
+    text = page(a_summary(nuclei=0, nuclei_per_mm2=None, tissue_mm2=0.0, area_um2=nothing)).text
+    assert "Size of the nuclei" not in text
+    assert "not known" in text
+
+
+@pytest.mark.parametrize("counts", [[1, 0, 0], [0, 2, 1], [10**6, 3, 4]])
+def test_the_histogram_draws_any_counts(counts):
+    area = a_summary()["area_um2"] | {"histogram": {"edges": [0.0, 20.0, 40.0, 60.0], "counts": counts}}
+    found = page(a_summary(area_um2=area))
+    heights = [float(attrs["height"]) for tag, attrs in found.tags if attrs.get("class") == "bar"]
+    np.testing.assert_allclose(np.array(heights) / max(heights), np.array(counts) / max(counts), atol=0.001)
+
+
+def test_times_appear_only_where_they_were_recorded():
+    assert "Time" not in page().text
+    timed = a_summary(
+        seconds={"forward": 6.25, "total": 10.1},
+        tiles_per_second=92.1,
+        device={"name": "a CPU", "dtype": "bfloat16", "threads": 2, "busy_share": 0.86},
+    )
+    text = page(timed).text
+    for expected in ("Recognising nuclei 6.2 s", "10.1 s", "92.1", "a CPU (bfloat16)", "86 %"):
+        assert expected in text
+    assert "Finding the tissue" not in text
+
+
+def test_warnings_and_unreadable_squares_come_first():
+    tiles = a_summary()["tiles"] | {"unreadable": 7}
+    text = page(a_summary(tiles=tiles, warnings=["The pixel size was given by hand."])).text
+    assert text.index("given by hand") < text.index("7 squares") < text.index("Density")
+
+
+def test_the_summary_may_come_from_a_file():
+    again = json.loads(json.dumps(a_summary()))
+    assert render_report(again, ReportImages(png())) == render_report(a_summary(), ReportImages(png()))
+
+
+def test_a_broken_picture_is_an_error():
+    with pytest.raises(ValueError, match="not a PNG"):
+        render_report(a_summary(), ReportImages(b"no picture"))
+
+
+def decoded(data):
+    return np.asarray(Image.open(BytesIO(data)))
+
+
+def test_a_field_shows_outlines_where_the_nuclei_are():
+    rgb = np.full((40, 50, 3), 200, np.uint8)
+    field = decoded(draw_field(rgb, [shapely.box(10, 20, 30, 35)]))
+    assert field.shape == (80, 100, 3)
+    green = (np.abs(field.astype(int) - FIELD_OUTLINE).sum(2) < 60).nonzero()
+    # The box's edges, at twice the size; the line is two pixels wide and centred on them.
+    assert (green[1].min(), green[1].max()) == pytest.approx((20 - 1, 60), abs=1)
+    assert (green[0].min(), green[0].max()) == pytest.approx((40 - 1, 70), abs=1)
+    assert (field[45:65, 25:55] == 200).all()
+
+
+def test_a_field_without_nuclei_is_the_slide():
+    rgb = np.full((4, 5, 3), (10, 20, 30), np.uint8)
+    assert (decoded(draw_field(rgb, [])) == (10, 20, 30)).all()
+
+
+SLIDE = np.full((1000, 1200, 3), 230, np.uint8)
+PLANE = Frame(1200, 1000, 4.0, (100.0, 60.0))
+
+
+def cluster(x, y, count=500):
+    """Level-0 centroids around a point of PLANE."""
+    return PLANE.to_level0(np.random.default_rng(0).normal((x, y), 20, (count, 2)))
+
+
+def ring(x, y, right, bottom):
+    return PLANE.to_level0(np.array([(x, y), (right, y), (right, bottom), (x, bottom)]))
+
+
+def test_the_density_lies_where_the_nuclei_are():
+    picture = decoded(draw_overview(SLIDE, PLANE, 0.25, [cluster(300, 700)], []))
+    assert picture.shape[1] == 1200
+    darkest = np.unravel_index(picture[:1000].sum(2).argmin(), (1000, 1200))
+    assert np.hypot(darkest[0] - 700, darkest[1] - 300) < 40
+    # Far from nuclei the slide is only paler.
+    assert np.ptp(picture[:300, 600:], axis=(0, 1)).max() == 0
+
+
+def test_the_outline_lies_on_the_edge_of_the_tissue():
+    picture = decoded(draw_overview(SLIDE, PLANE, 0.25, [], [ring(200, 100, 900, 800)]))[:1000]
+    red = (picture[..., 0] > picture[..., 2].astype(int) + 40).nonzero()
+    assert (red[1].min(), red[1].max()) == pytest.approx((200, 900), abs=2)
+    assert (red[0].min(), red[0].max()) == pytest.approx((100, 800), abs=2)
+
+
+def test_the_scale_bar_is_as_long_as_it_says():
+    # 1200 px of 1 um: a sixth is 0.2 mm = 200 px.
+    legend = decoded(draw_overview(SLIDE, PLANE, 0.25, [], []))[1000:, :400]
+    dark = (legend.sum(2) < 150)[round(33 * 1.2)]
+    assert dark.sum() == pytest.approx(200, abs=2)
+
+
+def test_batches_do_not_change_a_byte():
+    points = cluster(600, 500)
+    whole = draw_overview(SLIDE, PLANE, 0.25, [points], [])
+    assert draw_overview(SLIDE, PLANE, 0.25, iter(np.array_split(points, 7)), []) == whole
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 700), (700, 3), (2, 2500)])
+def test_any_slide_gets_an_overview(size):
+    image = np.full((size[1], size[0], 3), 200, np.uint8)
+    picture = decoded(draw_overview(image, Frame(*size, 16.0), 0.25, [np.array([[0.0, 0.0], [-5, 1e9]])], []))
+    assert picture.shape[1] >= 1000
+
+
+def test_a_mask_gives_rings_that_enclose_it():
+    mask = np.zeros((60, 80), bool)
+    mask[10:50, 20:70] = True
+    mask[25:35, 40:50] = False
+    rings = mask_outlines(mask, PLANE)
+    outer, hole = sorted((shapely.Polygon(PLANE.from_level0(one)) for one in rings), key=lambda p: -p.area)
+    assert outer.bounds == (20.5, 10.5, 69.5, 49.5)
+    assert hole.area == pytest.approx(100, rel=0.3)
