@@ -48,7 +48,7 @@ def test_info_prints_size_levels_and_the_source_of_mpp(slide, capsys):
     assert _status(["info", "--", str(slide)]) == 0
     printed = capsys.readouterr().out
     assert "1300 x 1200 px" in printed
-    assert "0.25 x 0.25, from openslide.mpp-x" in printed
+    assert "0.25 x 0.25, from aperio.MPP" in printed
     assert "downsample 4" in printed
 
 

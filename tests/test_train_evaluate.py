@@ -6,7 +6,8 @@ import torch
 from test_models_bundle import GOOD
 
 from wsiseg.models.bundle import DEFAULT_BUNDLE, ModelSpec, load_bundle
-from wsiseg.train.evaluate import FieldPredictor, at_mpp, evaluate_bundle, to_grid
+from wsiseg.train.evaluate import FieldPredictor, evaluate_bundle, to_grid
+from wsiseg.train.pixels import at_mpp
 
 
 class Darkness(torch.nn.Module):

@@ -146,8 +146,7 @@ def _write_pages(
         names.REPORT: render_report(summary, ReportImages(overview, fields)).encode(),
     }
     for name, data in pages.items():
-        with fsio.explained(out / name):
-            fsio.partial_name(out / name).write_bytes(data)
+        fsio.write_atomic(fsio.partial_name(out / name), data)
     return tuple(out / name for name in pages)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 import torch
 
@@ -13,6 +12,7 @@ from wsiseg.models.heads import make_head
 from wsiseg.models.network import load_network
 from wsiseg.train.data import read_index, read_labels, read_rgb
 from wsiseg.train.metrics import Counts, compare
+from wsiseg.train.pixels import at_mpp, normalised
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,28 +101,18 @@ class FieldPredictor:
         self._network = network.to(device).to(memory_format=torch.channels_last).eval()
         self._head = make_head(spec)
         self._device = device
-        self._mpp = spec.mpp
-        self._mean = torch.tensor(spec.mean, device=device).view(3, 1, 1)
-        self._std = torch.tensor(spec.std, device=device).view(3, 1, 1)
+        self._spec = spec
 
     @torch.inference_mode()
     def maps(self, rgb: npt.NDArray[np.uint8], mpp: float) -> npt.NDArray[np.uint8]:
         """Give (maps, h, w) at the model's mpp for an (h, w, 3) field of the given mpp."""
-        scaled = at_mpp(rgb, mpp, self._mpp)
+        scaled = at_mpp(rgb, mpp, self._spec.mpp)
         height, width = scaled.shape[:2]
         padded = np.pad(scaled, ((0, -height % _STRIDE_PX), (0, -width % _STRIDE_PX), (0, 0)), mode="symmetric")
-        pixels = torch.from_numpy(padded).to(self._device).permute(2, 0, 1).float() / 255
-        batch = ((pixels - self._mean) / self._std)[None].contiguous(memory_format=torch.channels_last)
+        batch = normalised(padded[None], self._spec.mean, self._spec.std, self._device)
         maps = self._head.activate(self._network(batch))[0, :, :height, :width]
         quantised: npt.NDArray[np.uint8] = (maps * 255).round().to(torch.uint8).cpu().numpy()
         return quantised
-
-
-def at_mpp(rgb: npt.NDArray[np.uint8], mpp: float, wanted_mpp: float) -> npt.NDArray[np.uint8]:
-    """Resample an (h, w, 3) field from one resolution to another, whole pixels."""
-    height, width = (max(round(n * mpp / wanted_mpp), 1) for n in rgb.shape[:2])
-    method = cv2.INTER_AREA if wanted_mpp > mpp else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(rgb, (width, height), interpolation=method), np.uint8)
 
 
 def to_grid(labels: npt.NDArray[np.int32], shape: tuple[int, ...]) -> npt.NDArray[np.int32]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import save
 
+from wsiseg import fsio
 from wsiseg.errors import SettingsError
 from wsiseg.models.bundle import SPEC_FILE, WEIGHTS_FILE, ModelBundle, load_bundle
 from wsiseg.models.network import build_network, stored_tensors
@@ -45,7 +46,6 @@ def export_bundle(
         training={"steps": state["step"], "history": state["history"], "config": config.as_dict()},
         metrics=dict(metrics or {}),
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / WEIGHTS_FILE).write_bytes(weights)
-    (folder / SPEC_FILE).write_bytes(spec.to_json())
+    fsio.write_atomic(folder / WEIGHTS_FILE, weights)
+    fsio.write_atomic(folder / SPEC_FILE, spec.to_json())
     return load_bundle(folder)

@@ -21,6 +21,7 @@ from wsiseg.train.augment import augment
 from wsiseg.train.checkpoint import load_checkpoint, same_training, save_checkpoint
 from wsiseg.train.config import TrainConfig
 from wsiseg.train.data import CropSampler, load_field, read_index
+from wsiseg.train.pixels import normalised
 from wsiseg.train.validate import Validation
 
 if TYPE_CHECKING:
@@ -209,10 +210,9 @@ class Batches:
         """Give (n, 3, h, w) normalised pixels and (n, maps, h, w) targets of a step."""
         pixels, targets = self._coming.pop(step).result() if step in self._coming else self._make(step)
         self._coming[step + 1] = self._thread.submit(self._make, step + 1)
-        mean, std = torch.tensor(self._config.model.mean), torch.tensor(self._config.model.std)
-        scaled = (torch.from_numpy(pixels).float() / 255 - mean) / std
-        as_images = scaled.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
-        return as_images, torch.from_numpy(targets).permute(0, 3, 1, 2).float() / 255
+        model = self._config.model
+        truth = torch.from_numpy(targets).permute(0, 3, 1, 2).float() / 255
+        return normalised(pixels, model.mean, model.std), truth
 
     def _make(self, step: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         crops = list(self._crops(step))

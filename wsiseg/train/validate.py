@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import torch
 
 from wsiseg.models.heads import make_head
 from wsiseg.models.network import build_network
 from wsiseg.train.data import load_field, read_index
+from wsiseg.train.pixels import at_mpp, normalised
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +46,7 @@ class Validation:
         for folder, fields in self._sources.items():
             losses, both, either = [], 0.0, 0.0
             for pixels, targets in fields:
-                logits = self._network(self._normalised(pixels))
+                logits = self._network(normalised(pixels[None], self._spec.mean, self._spec.std))
                 truth = torch.from_numpy(targets).permute(2, 0, 1)[None].float() / 255
                 losses.append(self._head.loss(logits, truth, torch.ones_like(truth[:, :1])).item())
                 inside, real = self._head.activate(logits)[:, 0] >= 0.5, truth[:, 0] >= 0.5
@@ -56,18 +56,9 @@ class Validation:
             found[f"{folder}_dice"] = 2 * both / max(either, 1.0)
         return found
 
-    def _normalised(self, pixels: npt.NDArray[np.uint8]) -> Tensor:
-        scaled = (torch.from_numpy(pixels).float() / 255 - torch.tensor(self._spec.mean)) / torch.tensor(
-            self._spec.std
-        )
-        return scaled.permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last)
-
 
 def _cut_to_network(source: TrainingField, mpp: float) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Resample a field to the model's mpp and cut it to multiples of 32 px, which the encoder needs."""
-    height, width = (round(n * source.mpp / mpp) for n in source.targets.shape[:2])
-    method = cv2.INTER_AREA if mpp > source.mpp else cv2.INTER_LINEAR
-    cut = slice(0, height // 32 * 32), slice(0, width // 32 * 32)
-    rgb = cv2.resize(source.rgb, (width, height), interpolation=method)[cut]
-    targets = cv2.resize(source.targets, (width, height), interpolation=method)[cut]
-    return np.ascontiguousarray(rgb), np.ascontiguousarray(targets).reshape(*rgb.shape[:2], -1)
+    rgb, targets = at_mpp(source.rgb, source.mpp, mpp), at_mpp(source.targets, source.mpp, mpp)
+    height, width = (n // 32 * 32 for n in rgb.shape[:2])
+    return np.ascontiguousarray(rgb[:height, :width]), np.ascontiguousarray(targets[:height, :width])

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-_BLUR_PX = 5
-"""Side of the Gaussian kernel over the core: it closes the pits of single pixels and moves no valley."""
 _FINE = 128
 """The core is smoothed in 1/128 of its 8-bit steps, so that slopes have no flat steps to get stuck on. uint16
 because OpenCV smooths it in whole numbers: the same bits wherever the window lies."""
@@ -47,6 +45,8 @@ class GrowthSettings:
     """Highest level at which touching nuclei are parted."""
     core_levels: float = limited(4, 1, 16)
     """Number of levels from the lowest to the highest."""
+    blur_px: float = limited(5, 1, 31)
+    """Side of the Gaussian kernel over the core, an odd number: it closes pits, and small valleys with them."""
     prominence: float = limited(0.05, 0.0, 0.5)
     """How far two cores must rise above the level that parts them."""
     seed_area_um2: float = limited(0.5, 0.0, 50.0)
@@ -73,6 +73,7 @@ class Growth:
         self.max_extent_px = int(settings.max_extent_px)
         self.climb_doublings = int(settings.climb_px).bit_length() - 1
         self.spread_px = int(settings.spread_px)
+        self.blur_px = int(settings.blur_px) // 2 * 2 + 1
         levels = np.linspace(settings.core_low, settings.core_high, int(settings.core_levels))
         self.seeds = SeedRule(
             levels=[round(float(level) * 255 * _FINE) for level in levels],
@@ -91,7 +92,7 @@ class Growth:
         smoothing and the neighbours looked at need a few pixels more.
         """
         climb_px = 1 << self.climb_doublings
-        return self.max_extent_px + self.spread_px + climb_px + self.seeds.max_extent_px + _BLUR_PX
+        return self.max_extent_px + self.spread_px + climb_px + self.seeds.max_extent_px + self.blur_px + 2
 
     def labels(self, probability: npt.NDArray[np.uint8], core: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
         """Give (h, w) labels of (h, w) maps, 0 = background."""
@@ -103,7 +104,7 @@ class Growth:
         foreground = np.flatnonzero(mask)
         if len(foreground):
             heights = np.zeros(mask.shape, np.uint16)
-            np.multiply(_smoothed(core), mask[1:-1, 1:-1], out=heights[1:-1, 1:-1])
+            np.multiply(_smoothed(core, self.blur_px), mask[1:-1, 1:-1], out=heights[1:-1, 1:-1])
             row, column = np.divmod(foreground, width + 2)
             labels.ravel()[(row - 1) * width + column - 1] = self._labels_of(foreground, heights)
         return labels
@@ -201,7 +202,7 @@ def level_of(share: float) -> int:
     return int(np.ceil(share * 255))
 
 
-def _smoothed(core: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint16]:
+def _smoothed(core: npt.NDArray[np.uint8], blur_px: int) -> npt.NDArray[np.uint16]:
     # +1: inside the mask even a core of 0 is higher than the background.
     fine = core.astype(np.uint16) * np.uint16(_FINE) + np.uint16(1)
-    return np.asarray(cv2.GaussianBlur(fine, (_BLUR_PX, _BLUR_PX), 0), np.uint16)
+    return np.asarray(cv2.GaussianBlur(fine, (blur_px, blur_px), 0), np.uint16)
