@@ -114,19 +114,24 @@ class HeadContract:
         maps = self.maps(3, (300, 300), 5)
         assert (self.head().decode(maps) == self.head().decode(maps.copy(order="F"))).all()
 
-    @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(
+        max_examples=8,
+        deadline=None,
+        # Each head's test class runs this method: that is what a contract is for.
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.differing_executors],
+    )
     @given(
         seed=st.integers(0, 10_000),
         scale_px=st.sampled_from([2, 4, 8, 16, 40]),
-        x=st.integers(0, 700),
-        y=st.integers(0, 700),
+        x=st.integers(0, 560),
+        y=st.integers(0, 560),
         side=st.sampled_from([1, 64, 190]),
     )
     def test_a_window_with_margin_gives_the_blocks_nuclei_exactly(self, seed, scale_px, x, y, side):
         head = self.head()
-        maps = self.maps(seed, (900, 900), scale_px)
+        maps = self.maps(seed, (760, 760), scale_px)
         block = Box(x, y, side, side)
-        window = block.grown(head.margin_px).intersection(Box(0, 0, 900, 900))
+        window = block.grown(head.margin_px).intersection(Box(0, 0, 760, 760))
         whole = canonical(head.decode(maps), block)
         part = np.zeros_like(whole)
         part[window.slices] = canonical(

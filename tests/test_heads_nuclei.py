@@ -40,7 +40,7 @@ class TestNucleiHeadWithSmallReach(TestNucleiHead):
     """The same with limits so narrow that components of every kind exceed them."""
 
     def head(self):
-        return make(seed_extent_px=20, climb_px=4, spread_px=3, max_extent_px=60, min_area_um2=0.5)
+        return make(seed_extent_px=20, climb_doublings=2, spread_px=3, max_extent_px=60, min_area_um2=0.5)
 
 
 def test_the_core_is_1_in_the_middle_and_falls_to_the_border():
@@ -115,7 +115,14 @@ def test_specks_and_sheets_are_no_nuclei():
 
 
 @pytest.mark.parametrize(
-    "settings", [{"unknown": 1}, {"probability": 2}, {"climb_px": 4.5}, {"core_low": float("nan")}]
+    "settings",
+    [
+        {"unknown": 1},
+        {"probability": 2},
+        {"spread_px": 4.5},
+        {"core_low": float("nan")},
+        {"core_low": 0.9, "core_high": 0.2},
+    ],
 )
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(ValueError, match="head setting"):

@@ -23,18 +23,18 @@ def test_a_config_is_read_whole(tmp_path):
     assert config.sources[0].share == 1.0
     assert config.schedule.learning_rate == 1e-3
     assert config.draft_spec().head == "nuclei"
-    assert json.loads(json.dumps(config.as_dict()))["schedule"]["steps"] == 6
+    assert json.loads(json.dumps(config.as_dict()))["schedule"]["steps"] == 4
 
 
 @pytest.mark.parametrize(
     ("old", "new", "match"),
     [
-        ("steps = 6", "steps = ", "Invalid value"),
-        ("steps = 6", 'steps = "six"', "schedule.steps is 'six', not a int"),
-        ("steps = 6", "steps = 6.0", r"schedule.steps is 6.0"),
-        ("steps = 6", "steps = true", "schedule.steps is True"),
-        ("steps = 6", "", "steps"),
-        ("steps = 6", "steps = 0", "at least 1"),
+        ("steps = 4", "steps = ", "Invalid value"),
+        ("steps = 4", 'steps = "six"', "schedule.steps is 'six', not a int"),
+        ("steps = 4", "steps = 4.0", r"schedule.steps is 4.0"),
+        ("steps = 4", "steps = true", "schedule.steps is True"),
+        ("steps = 4", "", "steps"),
+        ("steps = 4", "steps = 0", "at least 1"),
         ("crop_px = 64", "crop_px = 60", "multiple of 32"),
         ("batch = 2", "batches = 2", r"unknown key in \[schedule\]: batches"),
         ("mean = [0.5, 0.5, 0.5]", "mean = [0.5]", "model.mean has 1 values instead of 3"),

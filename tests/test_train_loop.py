@@ -1,5 +1,7 @@
 """The training loop: a killed and continued training is the undisturbed one."""
 
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -10,19 +12,32 @@ from wsiseg.models.network import load_network
 from wsiseg.train.config import ScheduleConfig
 from wsiseg.train.evaluate import evaluate_bundle
 from wsiseg.train.export import export_bundle
-from wsiseg.train.loop import rate_at, train
+from wsiseg.train.loop import CHECKPOINT, rate_at, train
 
 
 class KilledError(Exception):
     pass
 
 
-@pytest.fixture
-def recipe(tmp_path):
-    write_fields(tmp_path / "discs")
-    path = tmp_path / "train.toml"
-    path.write_text(TOML, "utf-8")
+def write_recipe(folder, text=TOML):
+    path = folder / "train.toml"
+    path.write_text(text, "utf-8")
     return path
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    write_fields(folder / "discs")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data):
+    """A finished training: its output folder, and what it told on the way."""
+    told = []
+    train(write_recipe(data), data / "out", progress=told.append)
+    return data / "out", told
 
 
 def kill_at(step):
@@ -33,61 +48,57 @@ def kill_at(step):
     return progress
 
 
-def test_a_killed_training_continues_to_the_same_weights(recipe, tmp_path):
-    undisturbed = train(recipe, tmp_path / "a")
-    for step in (1, 3, 5):  # before the first checkpoint, after one, and after validation
+def test_a_killed_training_continues_to_the_same_weights(data, undisturbed, tmp_path):
+    recipe = write_recipe(tmp_path)
+    for step in (1, 3):  # before the first checkpoint, and after it, in the middle of a validation period
         with pytest.raises(KilledError):
-            train(recipe, tmp_path / "b", progress=kill_at(step))
+            train(recipe, tmp_path / "out", data, progress=kill_at(step))
     steps = []
-    continued = train(recipe, tmp_path / "b", progress=lambda now: steps.append(now.step))
-    assert steps == [5, 6]
-    assert undisturbed.read_bytes() == continued.read_bytes()
+    continued = train(recipe, tmp_path / "out", data, progress=lambda now: steps.append(now.step))
+    assert steps == [3, 4]
+    assert (undisturbed[0] / CHECKPOINT).read_bytes() == continued.read_bytes()
 
 
-def test_a_finished_training_is_not_repeated(recipe, tmp_path):
-    train(recipe, tmp_path / "a")
+def test_a_finished_training_is_not_repeated(data, undisturbed):
     steps = []
-    train(recipe, tmp_path / "a", progress=steps.append)
+    train(data / "train.toml", undisturbed[0], progress=steps.append)
     assert not steps
-    train(recipe, tmp_path / "a", resume=False, progress=steps.append)
-    assert len(steps) == 6
 
 
-def test_validation_comes_when_it_is_due(recipe, tmp_path):
-    figures = []
-    train(recipe, tmp_path / "a", progress=lambda now: figures.append(now.validation))
-    assert [found is not None for found in figures] == [False, False, True, False, False, True]
-    assert set(figures[2]) == {"discs_loss", "discs_dice"}
+def test_without_resuming_a_training_begins_anew(data, undisturbed, tmp_path):
+    shutil.copy(undisturbed[0] / CHECKPOINT, tmp_path)
+    with pytest.raises(KilledError):
+        train(write_recipe(tmp_path), tmp_path, data, resume=False, progress=kill_at(1))
 
 
-def test_a_checkpoint_of_another_config_is_refused(recipe, tmp_path):
-    train(recipe, tmp_path / "a")
-    recipe.write_text(TOML.replace("batch = 2", "batch = 3"), "utf-8")
+def test_validation_comes_when_it_is_due(undisturbed):
+    figures = [now.validation for now in undisturbed[1]]
+    assert [found is not None for found in figures] == [False, True, False, True]
+    assert set(figures[1]) == {"discs_loss", "discs_dice"}
+
+
+def test_a_checkpoint_of_another_config_is_refused(data, undisturbed, tmp_path):
+    other = write_recipe(tmp_path, TOML.replace("batch = 2", "batch = 3"))
     with pytest.raises(SettingsError, match="belongs to another config"):
-        train(recipe, tmp_path / "a")
+        train(other, undisturbed[0], data)
+    with pytest.raises(SettingsError, match="belongs to another config"):
+        export_bundle(other, undisturbed[0] / CHECKPOINT, tmp_path / "bundle")
 
 
-def test_a_training_becomes_a_bundle_that_can_be_scored(recipe, tmp_path):
-    checkpoint = train(recipe, tmp_path / "a")
+def test_a_training_becomes_a_bundle_that_can_be_scored(data, undisturbed, tmp_path):
+    checkpoint = undisturbed[0] / CHECKPOINT
     # Decoding is tuned after training: that is no other training.
-    recipe.write_text(TOML + "[model.head_settings]\nprobability = 0.4\n", "utf-8")
+    recipe = write_recipe(tmp_path, TOML + "[model.head_settings]\nprobability = 0.4\n")
     bundle = export_bundle(recipe, checkpoint, tmp_path / "bundle", {"note": 1})
     assert bundle.spec.head_settings == {"probability": 0.4}
-    assert bundle.spec.training["steps"] == 6
+    assert bundle.spec.training["steps"] == 4
     assert bundle.spec.metrics == {"note": 1}
     averaged = load_file(checkpoint)["averaged/segmentation_head.0.weight"]
     assert torch.allclose(load_network(bundle).segmentation_head[0].weight, averaged, atol=1e-3)
-    result = evaluate_bundle(bundle, tmp_path / "discs", "val")
+    result = evaluate_bundle(bundle, data / "discs", "val")
     assert result.images[0][0] == "images/2.png"
     assert result.as_dict()["images"] == 1
     assert 0 <= result.total.dice <= 1
-
-
-def test_exporting_under_another_config_is_refused(recipe, tmp_path):
-    checkpoint = train(recipe, tmp_path / "a")
-    recipe.write_text(TOML.replace("mpp = 0.5", "mpp = 0.4"), "utf-8")
-    with pytest.raises(SettingsError, match="belongs to another config"):
-        export_bundle(recipe, checkpoint, tmp_path / "bundle")
 
 
 def test_the_learning_rate_rises_and_falls():

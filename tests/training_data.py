@@ -22,11 +22,11 @@ classes = [{ value = 1, name = "nucleus", color = [0, 200, 80] }]
 folder = "discs"
 
 [schedule]
-steps = 6
+steps = 4
 batch = 2
 crop_px = 64
 warmup_steps = 2
-validate_every = 3
+validate_every = 2
 checkpoint_every = 2
 threads = 1
 """

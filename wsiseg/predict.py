@@ -13,10 +13,11 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import psutil
 import torch
 
 from wsiseg.errors import InternalError, ResourceError, SettingsError
-from wsiseg.host import available_bytes, usable_cores
+from wsiseg.host import usable_cores
 from wsiseg.models.network import load_network
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 BYTES_PER_PIXEL = 1200
 """Measured peak of activations per input pixel of the default network in fp32; half precision takes half."""
 
-_BATCH_LIMIT = {"cpu": 4, "mps": 32, "cuda": 256}
-"""Tiles at once beyond which nothing gets faster (CPU measured: caches; others: a safe guess)."""
+_BATCH_LIMIT = {"mps": 32, "cuda": 256}
+"""Tiles at once beyond which nothing gets faster: a safe guess."""
 
 
 class Predictor(Protocol):
@@ -135,7 +136,8 @@ class TorchPredictor:
     device
         As for `choose_device`.
     batch
-        Tiles in one forward pass at most; chosen by memory if None. Halved when memory runs out.
+        Tiles in one forward pass on a GPU at most; chosen by memory if None, halved when memory runs out. A CPU
+        takes one window at a time, which is as fast.
     """
 
     def __init__(self, bundle: ModelBundle, device: str = "auto", batch: int | None = None) -> None:
@@ -151,18 +153,22 @@ class TorchPredictor:
         self._network = network.half() if self._dtype is torch.float16 else network
         self._mean = torch.tensor(spec.mean, device=self._device).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(spec.std, device=self._device).view(1, 3, 1, 1) * 255
-        tile_pixels = (spec.tile_px + 2 * spec.halo_px) ** 2
-        self.batch = batch or self._batch_by_memory(tile_pixels)
+        self.batch = 1
+        if self._device.type != "cpu":
+            self.batch = batch or self._batch_by_memory((spec.tile_px + 2 * spec.halo_px) ** 2)
+        self._chosen_batch = self.batch
 
     @property
     def numerics(self) -> dict[str, Any]:
         """What decides the bits of the result besides the bundle."""
-        return asdict(self._numerics)
+        # On a GPU the batch chooses the algorithm, and so the rounding; on a CPU windows go one by one.
+        return asdict(self._numerics) | ({} if self._device.type == "cpu" else {"batch": self._chosen_batch})
 
     def _batch_by_memory(self, tile_pixels: int) -> int:
+        # All of the device's memory, not what is free: a rerun must choose the same batch.
         on_gpu = self._device.type == "cuda"
-        free = torch.cuda.mem_get_info(self._device)[0] if on_gpu else available_bytes()
-        fitting = free // 2 // (tile_pixels * BYTES_PER_PIXEL)
+        total = torch.cuda.mem_get_info(self._device)[1] if on_gpu else psutil.virtual_memory().total
+        fitting = total // 4 // (tile_pixels * BYTES_PER_PIXEL)
         return int(min(max(fitting, 1), _BATCH_LIMIT[self._device.type]))
 
     def predict(self, windows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -184,6 +190,9 @@ class TorchPredictor:
         InternalError
             E-NONFINITE: the network gave NaN or infinity, in fp32 too.
         """
+        if self._device.type == "cpu" and len(windows) > 1:
+            # oneDNN may choose other sums for another batch size; alone, a window's bits depend on nothing else.
+            return np.concatenate([self.predict(window[None]) for window in windows])
         try:
             return self._forward(windows)
         except RuntimeError as error:

@@ -30,7 +30,7 @@ _RUN_OPTIONS = [
     ),
     click.option("--roi", type=click.Path(path_type=Path), help="GeoJSON of regions to look at, as QuPath saves it."),
     click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|mps"),
-    click.option("--batch", type=int, metavar="TILES", help="Tiles at once; by memory if not given."),
+    click.option("--batch", type=int, metavar="TILES", help="Tiles at once on a GPU; by memory if not given."),
     click.option("--workers", type=int, metavar="N", help="Threads that read and decode; the usable cores if not given."),
 ]  # fmt: skip
 

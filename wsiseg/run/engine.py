@@ -233,7 +233,7 @@ class Engine:
                 self.decoded[block] = entry
                 self.seconds.decode += seconds
                 for near in self._active_near(block):
-                    if self._maps_spent(near):
+                    if self._maps_spent(near) and not self._plan.settings.keep_work:
                         self._maps.drop(near)
             self._progress.nuclei(sum(entry.facts["nuclei"] for entry in self.decoded.values()))
 

@@ -32,7 +32,7 @@ class RunSettings:
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1` or `mps`."""
     batch: int | None = None
-    """Tiles in one forward pass at most; chosen by memory if None. Does not change the result."""
+    """Tiles in one forward pass on a GPU at most; chosen by memory if None. Nothing on a CPU."""
     workers: int | None = None
     """Threads that read and decode; the usable cores if None. Does not change the result."""
     ngff: Literal["0.5", "0.4"] = "0.5"

@@ -19,31 +19,46 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Pixels:
+    """The set pixels of a mask as a list, row by row: work per foreground pixel, none on empty glass."""
+
+    flat: npt.NDArray[np.intp]
+    """Flat index of each pixel in the image."""
+    row: npt.NDArray[np.int32]
+    column: npt.NDArray[np.int32]
+
+    @classmethod
+    def of(cls, mask: npt.NDArray[np.bool_]) -> Pixels:
+        """List the set pixels of an (h, w) mask."""
+        flat = np.flatnonzero(mask)
+        row, column = np.divmod(flat, mask.shape[1])
+        return cls(flat, row.astype(np.int32), column.astype(np.int32))
+
+    def where(self, chosen: npt.NDArray[np.bool_]) -> Pixels:
+        """Give the chosen ones of the list."""
+        return Pixels(self.flat[chosen], self.row[chosen], self.column[chosen])
+
+
+@dataclass(frozen=True, slots=True)
 class Sizes:
     """Sizes of numbered sets of pixels; row 0, the background, means nothing."""
 
     area_px: npt.NDArray[np.intp]
-    extent_px: npt.NDArray[np.intp]
+    extent_px: npt.NDArray[np.int32]
     """The longer side of each bounding box."""
 
     @classmethod
-    def of(cls, labels: npt.NDArray[np.int32], flat: npt.NDArray[np.intp], width: int) -> Sizes:
-        """Measure labels of listed pixels.
-
-        Parameters
-        ----------
-        flat
-            Flat index of each pixel in an image that is `width` pixels wide.
-        """
-        count = int(labels.max(initial=0)) + 1
-        longest = np.zeros(count, np.intp)
-        for along in np.divmod(flat, width):
-            low = np.full(count, np.iinfo(np.intp).max)
-            high = np.full(count, -1)
+    def of(cls, labels: npt.NDArray[np.int32], pixels: Pixels) -> Sizes:
+        """Measure the labels of listed pixels."""
+        area = np.bincount(labels, minlength=1)
+        longest = np.zeros(len(area), np.int32)
+        for along in (pixels.row, pixels.column):
+            low = np.full(len(area), np.iinfo(np.int32).max, np.int32)
+            high = np.full(len(area), -1, np.int32)
             np.minimum.at(low, labels, along)
             np.maximum.at(high, labels, along)
             np.maximum(longest, high - low + 1, out=longest, where=high >= 0)
-        return cls(np.bincount(labels, minlength=count), longest)
+        return cls(area, longest)
 
     def within(self, min_area_px: float, max_extent_px: int) -> npt.NDArray[np.bool_]:
         """Tell for each label whether its size lies within the limits; never for the background."""
@@ -52,14 +67,14 @@ class Sizes:
         return fits
 
 
-def components_at(mask: npt.NDArray[np.bool_], flat: npt.NDArray[np.intp]) -> npt.NDArray[np.int32]:
+def components_at(mask: npt.NDArray[np.bool_], pixels: Pixels) -> npt.NDArray[np.int32]:
     """Give the number of the 4-connected component at each listed pixel; 0 where the mask is not set.
 
     The numbers come in no particular order. Sizes are measured on the listed pixels, not by OpenCV, whose
     statistics cost more than the components where most of an image is glass.
     """
     _, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=4, ltype=cv2.CV_32S)
-    return np.asarray(labels.ravel()[flat], np.int32)
+    return np.asarray(labels.ravel()[pixels.flat], np.int32)
 
 
 def numbered(kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:

@@ -2,8 +2,8 @@
 
 1. The mask is where the probability reaches its threshold; the core is smoothed a little.
 2. Seeds are found in the core (`wsiseg.models.heads.seeds`).
-3. Each mask pixel climbs the core, always to its highest neighbour, for at most `climb_px` steps. Where it meets a
-   seed it belongs to that seed, so borders follow the core's valleys.
+3. Each mask pixel climbs the core, always to its highest neighbour, for a limited number of steps. Where it meets
+   a seed it belongs to that seed, so borders follow the core's valleys.
 4. Pixels that climbed a hill without a seed join a neighbouring nucleus, layer by layer, for at most `spread_px`
    layers; what is left and large enough becomes nuclei of its own.
 5. What is too small or too large for a nucleus goes.
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from wsiseg.models.heads.components import Sizes, components_at, numbered
+from wsiseg.models.heads.components import Pixels, Sizes, components_at, numbered
 from wsiseg.models.heads.seeds import SeedRule, find_seeds
 from wsiseg.models.heads.settings import limited, read_settings
 
@@ -43,43 +43,43 @@ class GrowthSettings:
     """Lowest level that can be a seed."""
     core_high: float = limited(0.8, 0.1, 0.98)
     """Highest level at which touching nuclei are parted."""
-    core_levels: float = limited(4, 1, 16)
+    core_levels: int = limited(4, 1, 16)
     """Number of levels from the lowest to the highest."""
-    blur_px: float = limited(5, 1, 31)
-    """Side of the Gaussian kernel over the core, an odd number: it closes pits, and small valleys with them."""
+    blur_radius_px: int = limited(2, 0, 15)
+    """Radius of the Gaussian kernel over the core: it closes pits, and small valleys with them."""
     prominence: float = limited(0.05, 0.0, 0.5)
     """How far two cores must rise above the level that parts them."""
     seed_area_um2: float = limited(0.5, 0.0, 50.0)
     """Smallest area of a seed at its level."""
-    seed_extent_px: float = limited(80, 8, 256)
+    seed_extent_px: int = limited(80, 8, 256)
     """Longest side of a seed."""
-    climb_px: float = limited(32, 1, 256)
-    """Most steps from a pixel to its seed; a power of two."""
-    spread_px: float = limited(16, 0, 64)
+    climb_doublings: int = limited(5, 0, 8)
+    """A pixel's seed is at most 2 ** climb_doublings steps away."""
+    spread_px: int = limited(16, 0, 64)
     """Most layers that a nucleus gains from hills without a seed."""
     min_area_um2: float = limited(5.0, 0.0, 500.0)
     """Smallest nucleus."""
-    max_extent_px: float = limited(120, 8, 512)
+    max_extent_px: int = limited(120, 8, 512)
     """Longest side of a nucleus' bounding box; what is larger is no nucleus."""
+
+    def __post_init__(self) -> None:
+        if self.core_low > self.core_high:
+            raise ValueError("head setting core_low is above core_high")
 
 
 class Growth:
     """The decoding for one bundle: settings brought to the units of its maps."""
 
     def __init__(self, values: Mapping[str, float], mpp: float) -> None:
-        settings = read_settings(GrowthSettings, values)
-        self.threshold = level_of(settings.probability)
-        self.min_area_px = settings.min_area_um2 / mpp**2
-        self.max_extent_px = int(settings.max_extent_px)
-        self.climb_doublings = int(settings.climb_px).bit_length() - 1
-        self.spread_px = int(settings.spread_px)
-        self.blur_px = int(settings.blur_px) // 2 * 2 + 1
-        levels = np.linspace(settings.core_low, settings.core_high, int(settings.core_levels))
-        self.seeds = SeedRule(
+        self.settings = settings = read_settings(GrowthSettings, values)
+        self._threshold = level_of(settings.probability)
+        self._min_area_px = settings.min_area_um2 / mpp**2
+        levels = np.linspace(settings.core_low, settings.core_high, settings.core_levels)
+        self._seeds = SeedRule(
             levels=[round(float(level) * 255 * _FINE) for level in levels],
             prominence=round(settings.prominence * 255 * _FINE),
             min_area_px=settings.seed_area_um2 / mpp**2,
-            max_extent_px=int(settings.seed_extent_px),
+            max_extent_px=settings.seed_extent_px,
         )
 
     @property
@@ -88,11 +88,12 @@ class Growth:
 
         A nucleus reaches at most `max_extent_px` beyond the block. Whether its outermost pixel belongs to it
         or to a neighbour is known from what lies within `spread_px` layers; each of those pixels has its seed
-        at most `climb_px` steps further; whether that is a seed is known within `seed_extent_px` of it. The
-        smoothing and the neighbours looked at need a few pixels more.
+        at most `2 ** climb_doublings` steps further; whether that is a seed is known within `seed_extent_px` of
+        it. The smoothing and the neighbours looked at need a few pixels more.
         """
-        climb_px = 1 << self.climb_doublings
-        return self.max_extent_px + self.spread_px + climb_px + self.seeds.max_extent_px + self.blur_px + 2
+        s = self.settings
+        reach_px = s.spread_px + (1 << s.climb_doublings) + s.seed_extent_px + s.blur_radius_px + 2
+        return s.max_extent_px + reach_px
 
     def labels(self, probability: npt.NDArray[np.uint8], core: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
         """Give (h, w) labels of (h, w) maps, 0 = background."""
@@ -100,48 +101,52 @@ class Growth:
         labels = np.zeros((height, width), np.int32)
         # A frame of background, so that every foreground pixel has four neighbours.
         mask = np.zeros((height + 2, width + 2), np.bool_)
-        np.greater_equal(probability, self.threshold, out=mask[1:-1, 1:-1])
-        foreground = np.flatnonzero(mask)
-        if len(foreground):
+        np.greater_equal(probability, self._threshold, out=mask[1:-1, 1:-1])
+        foreground = Pixels.of(mask)
+        if len(foreground.flat):
             heights = np.zeros(mask.shape, np.uint16)
-            np.multiply(_smoothed(core, self.blur_px), mask[1:-1, 1:-1], out=heights[1:-1, 1:-1])
-            row, column = np.divmod(foreground, width + 2)
-            labels.ravel()[(row - 1) * width + column - 1] = self._labels_of(foreground, heights)
+            fine = _smoothed(core, self.settings.blur_radius_px)
+            np.multiply(fine, mask[1:-1, 1:-1], out=heights[1:-1, 1:-1])
+            labels[foreground.row - 1, foreground.column - 1] = self._labels_of(foreground, heights)
         return labels
 
-    def _labels_of(
-        self, foreground: npt.NDArray[np.intp], heights: npt.NDArray[np.uint16]
-    ) -> npt.NDArray[np.int32]:
-        """Give the label of each foreground pixel, listed by its flat index."""
-        pixels = _Pixels(foreground, heights)
-        found = pixels.climb(find_seeds(heights, foreground, self.seeds), self.climb_doublings)
-        found = pixels.spread(found, self.spread_px)
-        found = pixels.with_unseeded(found, self.min_area_px, self.max_extent_px)
-        sizes = Sizes.of(found, foreground, heights.shape[1])
-        kept = numbered(sizes.within(self.min_area_px, self.max_extent_px))
-        out: npt.NDArray[np.int32] = kept[found]
+    def _labels_of(self, foreground: Pixels, heights: npt.NDArray[np.uint16]) -> npt.NDArray[np.int32]:
+        """Give the label of each foreground pixel."""
+        settings = self.settings
+        hills = _Hills(foreground, heights)
+        found = hills.climb(find_seeds(heights, foreground, self._seeds), settings.climb_doublings)
+        found = hills.spread(found, settings.spread_px)
+        found = hills.with_unseeded(found, self._min_area_px, settings.max_extent_px)
+        fits = Sizes.of(found, foreground).within(self._min_area_px, settings.max_extent_px)
+        out: npt.NDArray[np.int32] = numbered(fits)[found]
         return out
 
 
-class _Pixels:
-    """The mask's pixels as a list: work per foreground pixel, none on empty glass."""
+class _Hills:
+    """The smoothed core over the mask's pixels, as a list with each pixel's neighbours.
 
-    def __init__(self, foreground: npt.NDArray[np.intp], heights: npt.NDArray[np.uint16]) -> None:
-        self.flat = foreground
+    Neighbours are places in the list, counted from 1; all background shares place 0.
+    """
+
+    def __init__(self, foreground: Pixels, heights: npt.NDArray[np.uint16]) -> None:
+        self.foreground = foreground
         self.shape = heights.shape
-        count = len(foreground)
-        # Place of each pixel in the list, from 1; all background shares place 0. Only the foreground's places
-        # are written: memory that stays zero is never touched, which is most of it.
-        position = np.zeros(heights.size, np.int32)
-        position[foreground] = np.arange(1, count + 1, dtype=np.int32)
-        width = heights.shape[1]
-        # Upper, left, right, lower: the fixed order decides between neighbours of equal height.
-        self.neighbours = [position[foreground + step] for step in (-width, -1, 1, width)]
-        self.heights = _with_background(heights.ravel()[foreground])
+        self.heights = _with_background(heights.ravel()[foreground.flat])
+        place = np.arange(1, len(foreground.flat) + 1, dtype=np.int32)
+        # Only the foreground's places are written: memory that stays zero is never touched, which is most of it.
+        image = np.zeros(heights.size, np.int32)
+        image[foreground.flat] = place
+        beside = np.diff(foreground.flat) == 1  # the list runs along the rows
+        left, right = np.zeros_like(place), np.zeros_like(place)
+        left[1:] = np.where(beside, place[:-1], 0)
+        right[:-1] = np.where(beside, place[1:], 0)
+        upper, lower = (image[foreground.flat + step] for step in (-self.shape[1], self.shape[1]))
+        # The fixed order decides between neighbours of equal height.
+        self.neighbours = (upper, left, right, lower)
 
     def climb(self, seed: npt.NDArray[np.int32], doublings: int) -> npt.NDArray[np.int32]:
         """Give each pixel the seed that it meets within 2 ** doublings steps uphill, or 0."""
-        own = np.arange(1, len(self.flat) + 1, dtype=np.int32)
+        own = np.arange(1, len(self.heights), dtype=np.int32)
         target, best = own.copy(), self.heights[1:].copy()
         for neighbour in self.neighbours:
             height = self.heights[neighbour]
@@ -179,16 +184,16 @@ class _Pixels:
         self, labels: npt.NDArray[np.int32], min_area_px: float, max_extent_px: int
     ) -> npt.NDArray[np.int32]:
         """Make nuclei of the mask's parts that no seed has reached: small and faint ones have no core."""
-        left = self.flat[labels == 0]
-        if len(left) < max(min_area_px, 1):
+        left = labels == 0
+        if np.count_nonzero(left) < max(min_area_px, 1):
             return labels
+        pixels = self.foreground.where(left)
         mask = np.zeros(self.shape, np.bool_)
-        mask.ravel()[left] = True
-        components = components_at(mask, left)
-        fits = Sizes.of(components, left, self.shape[1]).within(min_area_px, max_extent_px)
-        numbers = np.where(fits, labels.max() + numbered(fits), 0)
+        mask.ravel()[pixels.flat] = True
+        components = components_at(mask, pixels)
+        fits = Sizes.of(components, pixels).within(min_area_px, max_extent_px)
         out = labels.copy()
-        out[labels == 0] = numbers[components]
+        out[left] = np.where(fits, labels.max() + numbered(fits), 0)[components]
         return out
 
 
@@ -202,7 +207,7 @@ def level_of(share: float) -> int:
     return int(np.ceil(share * 255))
 
 
-def _smoothed(core: npt.NDArray[np.uint8], blur_px: int) -> npt.NDArray[np.uint16]:
+def _smoothed(core: npt.NDArray[np.uint8], radius_px: int) -> npt.NDArray[np.uint16]:
     # +1: inside the mask even a core of 0 is higher than the background.
     fine = core.astype(np.uint16) * np.uint16(_FINE) + np.uint16(1)
-    return np.asarray(cv2.GaussianBlur(fine, (blur_px, blur_px), 0), np.uint16)
+    return np.asarray(cv2.GaussianBlur(fine, (2 * radius_px + 1, 2 * radius_px + 1), 0), np.uint16)

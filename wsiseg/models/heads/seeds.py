@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wsiseg.models.heads.components import Sizes, components_at, numbered
+from wsiseg.models.heads.components import Pixels, Sizes, components_at, numbered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,12 +39,14 @@ class SeedRule:
     """Longest side of a seed's bounding box."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Cut:
-    """The components at one level; row 0 of each array is the background."""
+    """The components at one level; row 0 of the arrays over components is the background."""
 
+    place: npt.NDArray[np.intp]
+    """Where in the foreground's list each pixel stands that reaches the level."""
     at: npt.NDArray[np.int32]
-    """Component of each foreground pixel, 0 where the core is lower."""
+    """The component of each of these pixels."""
     whole: npt.NDArray[np.bool_]
     """Components that may be a seed by their size."""
     prominent: npt.NDArray[np.bool_]
@@ -53,17 +55,13 @@ class _Cut:
     """The component around each one at the level below; 0 at the lowest level."""
 
 
-def find_seeds(
-    core: npt.NDArray[np.integer], foreground: npt.NDArray[np.intp], rule: SeedRule
-) -> npt.NDArray[np.int32]:
+def find_seeds(core: npt.NDArray[np.integer], foreground: Pixels, rule: SeedRule) -> npt.NDArray[np.int32]:
     """Give the seed of each foreground pixel, numbered from 1; 0 for pixels in no seed.
 
     Parameters
     ----------
     core
-        (h, w), 0 outside the mask.
-    foreground
-        Flat indices of the mask's pixels.
+        (h, w), 0 outside the foreground.
     """
     cuts = _cuts(core, foreground, rule)
     seeds = [np.zeros(0, np.bool_)] * len(cuts)
@@ -77,36 +75,39 @@ def find_seeds(
             found = np.where(split | ~cut.whole, inner, seeds[level])
             inner = np.bincount(cut.parent, weights=found, minlength=len(cuts[level - 1].whole)).astype(np.int64)
             inner[0] = 0
-    return _number(cuts, seeds)
+    return _number(cuts, seeds, len(foreground.flat))
 
 
-def _cuts(core: npt.NDArray[np.integer], foreground: npt.NDArray[np.intp], rule: SeedRule) -> list[_Cut]:
-    heights = core.ravel()[foreground]
-    below = np.zeros(len(foreground), np.int32)
+def _cuts(core: npt.NDArray[np.integer], foreground: Pixels, rule: SeedRule) -> list[_Cut]:
+    """Cut the core at each level; each cut looks only at the pixels of the one below."""
+    heights = core.ravel()[foreground.flat]
+    place, below = np.arange(len(heights)), np.zeros(len(heights), np.int32)
     cuts = []
     for level in rule.levels:
+        high = heights >= level
+        foreground, heights, place, below = foreground.where(high), heights[high], place[high], below[high]
         at = components_at(core >= level, foreground)
-        inside = np.flatnonzero(at)
-        names = at[inside]
-        sizes = Sizes.of(names, foreground[inside], core.shape[1])
+        sizes = Sizes.of(at, foreground)
         parent = np.zeros(len(sizes.area_px), np.int32)
-        parent[names] = below[inside]
+        parent[at] = below
         peak = np.zeros(len(parent), heights.dtype)
-        np.maximum.at(peak, names, heights[inside])
+        np.maximum.at(peak, at, heights)
         whole = sizes.within(rule.min_area_px, rule.max_extent_px)
-        cuts.append(_Cut(at, whole, whole & (peak >= level + rule.prominence), parent))
+        cuts.append(_Cut(place, at, whole, whole & (peak >= level + rule.prominence), parent))
         below = at
     return cuts
 
 
-def _number(cuts: list[_Cut], seeds: list[npt.NDArray[np.bool_]]) -> npt.NDArray[np.int32]:
-    """Number the seeds that lie in no other seed."""
-    seed = np.zeros(len(cuts[0].at), np.int32)
+def _number(cuts: list[_Cut], seeds: list[npt.NDArray[np.bool_]], count: int) -> npt.NDArray[np.int32]:
+    """Number the seeds that lie in no other seed, for each pixel of the foreground's list."""
+    seed = np.zeros(count, np.int32)
     taken = np.zeros(1, np.bool_)  # components that are a seed or lie in one
+    last = 0
     for cut, is_seed in zip(cuts, seeds, strict=True):
         inside = taken[cut.parent]
         own = is_seed & ~inside
-        numbers = np.where(own, seed.max(initial=0) + numbered(own), 0)
-        seed = np.maximum(seed, numbers[cut.at])
+        numbers = np.where(own, last + numbered(own), 0).astype(np.int32)
+        last += int(own.sum())
+        seed[cut.place] = np.maximum(seed[cut.place], numbers[cut.at])
         taken = inside | own
     return seed

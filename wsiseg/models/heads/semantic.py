@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wsiseg.models.heads.components import Sizes, components_at, numbered
+from wsiseg.models.heads.components import Pixels, Sizes, components_at, numbered
 from wsiseg.models.heads.growth import level_of
 from wsiseg.models.heads.losses import soft_dice_loss, weighted_mean
 from wsiseg.models.heads.settings import limited, read_settings
@@ -27,7 +27,7 @@ class SemanticSettings:
     """From here on a pixel is nucleus."""
     min_area_um2: float = limited(5.0, 0.0, 500.0)
     """Smallest nucleus."""
-    max_extent_px: float = limited(120, 8, 512)
+    max_extent_px: int = limited(120, 8, 512)
     """Longest side of a nucleus' bounding box; what is larger is no nucleus."""
 
 
@@ -41,7 +41,7 @@ class SemanticHead:
     def __init__(self, settings: SemanticSettings, mpp: float) -> None:
         self._threshold = level_of(settings.probability)
         self._min_area_px = settings.min_area_um2 / mpp**2
-        self._max_extent_px = int(settings.max_extent_px)
+        self._max_extent_px = settings.max_extent_px
         # A nucleus that touches the block is whole in the window, and one pixel more shows that it ends.
         self.margin_px = self._max_extent_px + 1
 
@@ -71,9 +71,9 @@ class SemanticHead:
     def decode(self, maps: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
         """Label the connected parts of the foreground that are neither too small nor too large."""
         mask = maps[0] >= self._threshold
-        foreground = np.flatnonzero(mask)
+        foreground = Pixels.of(mask)
         found = components_at(mask, foreground)
-        sizes = Sizes.of(found, foreground, mask.shape[1])
+        fits = Sizes.of(found, foreground).within(self._min_area_px, self._max_extent_px)
         labels = np.zeros(mask.shape, np.int32)
-        labels.ravel()[foreground] = numbered(sizes.within(self._min_area_px, self._max_extent_px))[found]
+        labels[foreground.row, foreground.column] = numbered(fits)[found]
         return labels

@@ -13,8 +13,8 @@ Settings = TypeVar("Settings")
 
 
 def limited(default: float, low: float, high: float) -> Any:  # noqa: ANN401 - a dataclass field has its value's type
-    """Declare a setting with its default and limits."""
-    return dataclasses.field(default=default, metadata={"limits": (low, high)})
+    """Declare a setting with its default and limits; where the default is an int, only whole numbers are taken."""
+    return dataclasses.field(default=default, metadata={"limits": (low, high), "whole": type(default) is int})
 
 
 def read_settings(kind: type[Settings], values: Mapping[str, float]) -> Settings:
@@ -34,7 +34,6 @@ def read_settings(kind: type[Settings], values: Mapping[str, float]) -> Settings
             raise ValueError(f"head setting {name} is not a number")
         if not low <= value <= high:
             raise ValueError(f"head setting {name} is {value}, not within {low} to {high}")
-        # Pixel counts are whole: the locality of a decoding rests on them.
-        if name.endswith("_px") and value != int(value):
-            raise ValueError(f"head setting {name} is not a whole number of pixels")
-    return kind(**{n: int(v) if n.endswith("_px") else v for n, v in values.items()})
+        if fields[name].metadata["whole"] and value != int(value):
+            raise ValueError(f"head setting {name} is not a whole number")
+    return kind(**{n: int(v) if fields[n].metadata["whole"] else v for n, v in values.items()})
