@@ -51,3 +51,6 @@ format: setup  ## let ruff put the code in order
 
 clean:  ## remove what make made
 	rm -rf $(VENV) $(VENV)-lowest demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+default-model: setup  ## train the shipped model anew: make default-model DATA=folder OUT=folder (hours on a CPU)
+	$(BIN)/python workflows/default_model/build.py "$(DATA)" "$(OUT)"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -143,7 +145,7 @@ def test_nuclei_of_a_finer_frame_lie_where_they_are(bundle, tmp_path):
 def test_roi_limits_the_run(slide, bundle, tmp_path):
     roi = tmp_path / "roi.geojson"
     ring = [[300, 300], [900, 300], [900, 1000], [300, 1000], [300, 300]]
-    roi.write_text('{"type": "Polygon", "coordinates": [%s]}' % str(ring).replace("'", '"'))
+    roi.write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
     outcome = run_toy(slide, tmp_path / "run", bundle, roi=roi)
     tiles = outcome.summary["tiles"]
     assert tiles["outside"] > tiles["inferred"] > 0

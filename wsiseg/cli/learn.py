@@ -32,7 +32,10 @@ _path = click.Path(path_type=Path)
 )
 @click.option("--fresh", is_flag=True, help="Begin anew, whatever DIR holds.")
 def train(config: Path, out: Path, data: Path | None, *, fresh: bool) -> None:
-    """Train the model that CONFIG.toml describes, and write it as a bundle."""
+    """Train a model and write it as a bundle.
+
+    CONFIG.toml says everything about it and is saved whole in the bundle. A killed training continues.
+    """
     from wsiseg.train.export import export_bundle
     from wsiseg.train.loop import train as run_training
 
@@ -78,7 +81,10 @@ class _Report:
 @click.option("--device", default="cpu", show_default=True)
 @json_option
 def evaluate(model: str | None, data: Path, split: str, device: str, *, as_json: bool) -> None:
-    """Score a bundle on labelled fields: Dice, F1 at IoU 0.5, PQ, AJI."""
+    """Score a bundle on labelled fields.
+
+    Dice, F1 at IoU 0.5, PQ and AJI, pooled and as means over images, at the resolution of the truth.
+    """
     from wsiseg.models.bundle import DEFAULT_BUNDLE, load_bundle
     from wsiseg.train.evaluate import evaluate_bundle
 

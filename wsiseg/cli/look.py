@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wsiseg.cli import print_json
-from wsiseg.cli.options import json_option, run_options, settings_from, slide_argument
+from wsiseg.cli.options import json_option, reader_option, run_options, settings_from, slide_argument
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 
 @click.command()
 @slide_argument
-@click.option("--reader", type=click.Choice(["openslide", "tiffslide"]), default="openslide", show_default=True)
+@reader_option
 @json_option
 def info(slide: Path, reader: str, *, as_json: bool) -> None:
-    """Show what the reader sees in SLIDE: size, levels, um/px and where it came from."""
+    """Show what a reader sees in a slide.
+
+    Size, levels, downsamples, vendor, um/px and where that came from, and whether a run would believe it.
+    """
     from wsiseg.slides import open_slide
 
     handle = open_slide(slide, reader=reader)
@@ -94,7 +97,10 @@ def _rows(found: SlideInfo) -> list[tuple[str, str]]:
 @run_options
 @json_option
 def plan(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - click's values
-    """Say what a run of SLIDE would do: tiles, blocks, memory, disk and time. Writes nothing."""
+    """Forecast a run without running it.
+
+    Tiles, blocks, memory, disk and time, from the slide's low levels and a second of the network. Writes nothing.
+    """
     from wsiseg.run import plan_run
     from wsiseg.run.forecast import forecast
 
@@ -107,13 +113,11 @@ def plan(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - click's va
     click.echo(
         f"frame    {content['frame']['width']} x {content['frame']['height']} px at {content['mpp']:g} um/px"
     )
-    click.echo(
-        f"tiles    {tiles['tissue']:,} of {tiles['grid']:,} ({tiles['blank']:,} blank, {tiles['outside']:,} outside)"
-    )
+    skipped = f"{tiles['blank']:,} blank, {tiles['outside']:,} outside"
+    click.echo(f"tiles    {tiles['tissue']:,} of {tiles['grid']:,} ({skipped})")
     click.echo(f"tissue   {content['tissue_mm2']:.2f} mm2")
     click.echo(f"blocks   {blocks['active']:,} of {blocks['grid']:,}")
     click.echo(f"memory   about {content['memory_bytes'] / 1e9:.1f} GB")
     click.echo(f"disk     about {content['disk_bytes'] / 1e6:,.0f} MB while it runs")
-    click.echo(
-        f"time     about {content['seconds']:,.0f} s on {content['device']} ({content['tiles_per_second']:.0f} tiles/s)"
-    )
+    rate = f"{content['tiles_per_second']:.0f} tiles/s on {content['device']}"
+    click.echo(f"time     about {content['seconds']:,.0f} s at {rate}")

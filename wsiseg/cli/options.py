@@ -16,6 +16,11 @@ Command = TypeVar("Command", bound="Callable[..., Any]")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
+reader_option = click.option(
+    "--reader", metavar="openslide|tiffslide", default="openslide", show_default=True,
+    help="What opens the slide; never switched silently.",
+)  # fmt: skip
+
 slide_argument = click.argument("slide", type=click.Path(path_type=Path))
 
 folder_argument = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
@@ -23,15 +28,15 @@ folder_argument = click.argument("folder", metavar="DIR", type=click.Path(path_t
 _RUN_OPTIONS = [
     click.option("--model", metavar="BUNDLE", help="A bundle's name or folder; see `wsiseg models`."),
     click.option("--mpp", type=float, metavar="UM", help="um per pixel of the slide, over what it states."),
-    click.option("--reader", type=click.Choice(["openslide", "tiffslide"]), default="openslide", show_default=True),
+    reader_option,
     click.option(
         "--tissue", metavar="auto|none|FILE", default="auto", show_default=True,
         help="Where to look: found by itself, everywhere, or a mask image or GeoJSON.",
     ),
-    click.option("--roi", type=click.Path(path_type=Path), help="GeoJSON of regions to look at, as QuPath saves it."),
+    click.option("--roi", type=click.Path(path_type=Path), help="GeoJSON of regions to look at, from QuPath."),
     click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|mps"),
     click.option("--batch", type=int, metavar="TILES", help="Tiles at once on a GPU; by memory if not given."),
-    click.option("--workers", type=int, metavar="N", help="Threads that read and decode; the usable cores if not given."),
+    click.option("--workers", type=int, metavar="N", help="Threads that read and decode; by default all cores."),
 ]  # fmt: skip
 
 

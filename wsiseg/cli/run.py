@@ -22,7 +22,10 @@ from wsiseg.cli.options import folder_argument, json_option, run_options, settin
 @click.option("--keep-work", is_flag=True, help="Keep maps and block results.")
 @click.option("--fresh", is_flag=True, help="Set an earlier run in DIR aside and begin anew.")
 def run(out: Path | None, *, fresh: bool, **options: Any) -> None:  # noqa: ANN401 - click's values
-    """Find the nuclei of SLIDE; continue where an interrupted run stopped."""
+    """Find the nuclei of SLIDE.
+
+    Called again with the same DIR, it continues where it was interrupted; a complete run is left alone.
+    """
     from wsiseg.cli.display import print_outcome, watching
     from wsiseg.run import run_slide
 
@@ -37,7 +40,10 @@ def run(out: Path | None, *, fresh: bool, **options: Any) -> None:  # noqa: ANN4
 @folder_argument
 @json_option
 def status(folder: Path, *, as_json: bool) -> None:
-    """Say what run directory DIR is: absent, running, resumable, complete, failed, damaged, foreign."""
+    """Say what a run directory is.
+
+    One of absent, running, resumable, complete, failed, damaged, foreign; with counts while it is unfinished.
+    """
     from wsiseg.run import inspect_run
 
     found = inspect_run(folder)
@@ -54,7 +60,10 @@ def status(folder: Path, *, as_json: bool) -> None:
 @click.command()
 @folder_argument
 def verify(folder: Path) -> None:
-    """Check every deliverable of DIR against COMPLETE.json; exit 8 on damage."""
+    """Check every result of a run.
+
+    Compares all files with the digests in COMPLETE.json; exit 8 if one has changed, is missing or was added.
+    """
     from wsiseg.run import verify_run
 
     checked = verify_run(folder)

