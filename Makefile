@@ -15,17 +15,18 @@ help:  ## what can be made
 
 # The versions in constraints.txt are those that CI tests; pyproject.toml states what wsiseg accepts.
 $(VENV)/wsiseg.ready: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "wsiseg needs Python 3.11 or newer: make PYTHON=python3.12")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "wsiseg needs Python 3.11 or newer: make PYTHON=python3.12")'
+	@echo "Installing wsiseg and PyTorch into $(VENV): some minutes, on Linux about 6 GB."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade pip
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	@touch $@
 
 setup: $(VENV)/wsiseg.ready  ## a virtual environment with wsiseg and its test tools
 
 demo: setup  ## fetch a real slide, find its nuclei, say where the results lie
-	$(BIN)/wsiseg sample "$(DEMO)"
-	$(BIN)/wsiseg run "$(DEMO)/CMU-1-Small-Region.svs" -o "$(DEMO)/CMU-1-run"
+	@$(BIN)/wsiseg sample "$(DEMO)"
+	@$(BIN)/wsiseg run "$(DEMO)/CMU-1-Small-Region.svs" -o "$(DEMO)/CMU-1-run"
 
 check: setup  ## lint, types, layers
 	$(BIN)/ruff check .
