@@ -14,7 +14,7 @@ from wsiseg.train.data import CropSampler, load_field, read_index, read_labels, 
 
 HEAD = make_head(SimpleNamespace(head="nuclei", head_settings={}, class_count=1, mpp=0.5))
 OFF = Augmentation(
-    stain=0, stain_offset=0, colour=0, contrast=0, gamma=0, grey=0, resample=0, blur=0, sharpen=0, jpeg=0, noise=0
+    stain=0, stain_offset=0, colour=0, gamma=0, grey=0, resample=0, blur=0, sharpen=0, jpeg=0, noise=0
 )
 
 

@@ -35,9 +35,7 @@ class Augmentation:
     stain_offset: float = 0.03
     """Largest absolute change of each stain's density."""
     colour: float = 0.1
-    """Largest change of each channel's gain, and of the brightness of all."""
-    contrast: float = 0.5
-    """Largest share of the contrast that is taken away; up to half as much is added."""
+    """Largest change of each channel's gain; twice as much for brightness and contrast together."""
     gamma: float = 0.3
     """Largest change of the exponent, in natural logarithms."""
     grey: float = 0.03
@@ -86,14 +84,13 @@ _DENSITY = -np.log(np.maximum(np.arange(256), 1) / 255.0).astype(np.float32)
 
 
 def _recoloured(rgb: Rgb, settings: Augmentation, random: np.random.Generator) -> Rgb:
-    """Change gain, contrast and gamma of each channel by one table; contrast around the crop's own mean."""
+    """Change gain, contrast and gamma of each channel by one table."""
     gain = 1 + settings.colour * random.uniform(-1, 1, 3)
-    contrast = 1 + settings.contrast * random.uniform(-1, 0.5)
+    contrast = 1 + 2 * settings.colour * random.uniform(-1, 1)
     light = 255 * settings.colour * random.uniform(-1, 1)
     exponent = np.exp(settings.gamma * random.uniform(-1, 1))
     ramp = 255.0 * (np.arange(256) / 255.0) ** exponent
-    mean = rgb.mean((0, 1))
-    tables = ((ramp[:, None] * gain - mean) * contrast + mean + light)[None]
+    tables = ((ramp[:, None] * gain - 128) * contrast + 128 + light)[None]
     out = cv2.LUT(rgb, _as_uint8(tables))
     if random.random() < settings.grey:
         out = cv2.cvtColor(cv2.cvtColor(out, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
