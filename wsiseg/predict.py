@@ -248,8 +248,9 @@ def _keep_freed_memory() -> None:
     """
     if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
         return
-    trim_threshold, mmap_threshold, largest = -1, -3, 2**31 - 1  # numbers of mallopt(3)
+    trim_threshold, mmap_threshold, arena_max, largest = -1, -3, -8, 2**31 - 1  # numbers of mallopt(3)
     libc = ctypes.CDLL(None)
+    libc.mallopt(arena_max, 1)  # or each thread would keep its own
     libc.mallopt(mmap_threshold, largest)
     libc.mallopt(trim_threshold, largest)
 

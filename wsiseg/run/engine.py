@@ -100,7 +100,8 @@ class Engine:
         tiles = {block: len(self._maps.tiles_of(block)) for block in self.active}
         self._progress.stage("tiles", sum(tiles.values()), sum(tiles.values()) - sum(tiles[b] for b in todo))
         self._progress.nuclei(sum(entry.facts["nuclei"] for entry in self.decoded.values()))
-        with ThreadPoolExecutor(workers, "decode") as decoders:
+        # Decoding takes a third of the network's time and half a GB a block: fewer threads, less memory.
+        with ThreadPoolExecutor(max(workers // 2, 1), "decode") as decoders:
             try:
                 for block in self.active:  # maps that a kill left ready to be decoded
                     self._decode_ready(block, decoders)
@@ -110,7 +111,7 @@ class Engine:
                         self._mapped.add(block)
                         for neighbour in self._grid.neighbours(block):
                             self._decode_ready(neighbour, decoders)
-                        self._settle(at_most=2 * workers)
+                        self._settle(at_most=workers)
                 self._settle(at_most=0)
             except BaseException:
                 decoders.shutdown(cancel_futures=True)
