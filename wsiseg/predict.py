@@ -6,7 +6,6 @@ crosses to it and back is bytes. Knows no slide, no grid and no nuclei.
 
 from __future__ import annotations
 
-import ctypes
 import platform
 import sys
 from dataclasses import asdict, dataclass
@@ -17,7 +16,7 @@ import psutil
 import torch
 
 from wsiseg.errors import InternalError, ResourceError, SettingsError
-from wsiseg.host import usable_cores
+from wsiseg.host import glibc, usable_cores
 from wsiseg.models.network import load_network
 
 if TYPE_CHECKING:
@@ -246,13 +245,13 @@ def _keep_freed_memory() -> None:
 
     Measured: a forward pass on large windows is up to twice as fast. Other C libraries keep it anyway.
     """
-    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
+    library = glibc()
+    if library is None:
         return
     trim_threshold, mmap_threshold, arena_max, largest = -1, -3, -8, 2**31 - 1  # numbers of mallopt(3)
-    libc = ctypes.CDLL(None)
-    libc.mallopt(arena_max, 1)  # or each thread would keep its own
-    libc.mallopt(mmap_threshold, largest)
-    libc.mallopt(trim_threshold, largest)
+    library.mallopt(arena_max, 1)  # or each thread would keep its own
+    library.mallopt(mmap_threshold, largest)
+    library.mallopt(trim_threshold, largest)
 
 
 def describe_devices() -> dict[str, object]:

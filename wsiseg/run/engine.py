@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wsiseg import fsio
+from wsiseg.host import give_back_memory
 from wsiseg.instances import Decoding, decode_block
 from wsiseg.run.ledger import Entry, Ledger
 from wsiseg.run.stores import MapStore, NucleiStore
@@ -233,6 +234,7 @@ class Engine:
                 entry, seconds = future.result()
                 self.decoded[block] = entry
                 self.seconds.decode += seconds
+                give_back_memory()
                 for near in self._active_near(block):
                     if self._maps_spent(near) and not self._plan.settings.keep_work:
                         self._maps.drop(near)
