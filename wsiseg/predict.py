@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from wsiseg.models.bundle import ModelBundle
 
 BYTES_PER_PIXEL = 1200
-"""Measured peak of activations per input pixel of the default network in fp32; half precision takes half."""
+"""Cautious estimate of activations per input pixel of the default network in fp32, for choosing a GPU's batch."""
 
 _BATCH_LIMIT = {"mps": 32, "cuda": 256}
 """Tiles at once beyond which nothing gets faster: a safe guess."""

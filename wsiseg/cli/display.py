@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from wsiseg.run import Outcome
     from wsiseg.run.progress import Progress
 
-_TITLES = {"tiles": "segmenting tiles", "tables": "writing nuclei", "masks": "painting masks", "pages": "drawing"}
+_TITLES = {"tiles": "segmenting tiles", "blocks": "writing nuclei", "shards": "painting masks"}
 
 
 @contextmanager

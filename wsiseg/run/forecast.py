@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from wsiseg.run.plan import RunPlan
 
 START_S = 6.0
-"""Measured: imports, loading the network, tissue and the last pages of a small run."""
+"""Estimated: imports, loading the network, tissue and the last pages of a small run."""
 BASE_BYTES = 700_000_000
-"""Measured: Python, torch and the other libraries in memory."""
+"""Estimated: Python, torch and the other libraries in memory."""
 WINDOW_BYTES_PER_PIXEL = 700
-"""Measured: activations of the default network in fp32."""
+"""Estimated: activations of the default network in fp32."""
 DECODE_BYTES_PER_PIXEL = 30
-"""Measured: decoding and outlining a block with its margin, each worker."""
+"""Estimated: decoding and outlining a block with its margin, each thread."""
 
 
 def forecast(plan: RunPlan) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def forecast(plan: RunPlan) -> dict[str, Any]:
             BASE_BYTES
             + windows * window * WINDOW_BYTES_PER_PIXEL
             + 2 * block_bytes
-            + workers * plan.grid.block_px**2 * DECODE_BYTES_PER_PIXEL
+            + max(workers // 2, 1) * plan.grid.block_px**2 * DECODE_BYTES_PER_PIXEL
         ),
         # Maps of a row of blocks and its neighbours wait at once; results take about a tenth of that.
         "disk_bytes": int(min(active, 2 * columns + 3) * block_bytes + active * block_bytes * 0.1),

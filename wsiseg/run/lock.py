@@ -41,7 +41,7 @@ _BUSY = {errno.EAGAIN, errno.EACCES, errno.EDEADLK}
 def locked(folder: Path) -> Iterator[None]:
     """Hold the run directory, or refuse.
 
-    A file system without locks (some network mounts) is worked on without one; `docs/reliability.md` says so.
+    A file system without locks (some network mounts) is worked on without one.
 
     Raises
     ------
