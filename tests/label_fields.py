@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 from hypothesis import strategies as st
@@ -9,6 +12,10 @@ from scipy import ndimage
 
 from wsiseg.geometry import Box, Frame
 from wsiseg.instances import Decoding, decode_block
+from wsiseg.nuclei import Nuclei
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def components(classes: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -69,3 +76,12 @@ def pixels_of(runs: np.ndarray, index: int, shape: tuple[int, int]) -> np.ndarra
     for _, y, start, stop in runs[runs[:, 0] == index]:
         mask[y, start:stop] = True
     return mask
+
+
+def joined(parts: Iterable[Nuclei]) -> Nuclei:
+    """Put tables one after another; ids stay as they are."""
+    tables = [Nuclei.empty(), *parts]
+    columns = {f.name: np.concatenate([getattr(t, f.name) for t in tables]) for f in fields(Nuclei)}
+    before = np.cumsum([0] + [len(table) for table in tables[:-1]])
+    columns["runs"][:, 0] += np.repeat(before, [len(table.runs) for table in tables]).astype(np.int32)
+    return Nuclei(**columns)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import shapely
 from hypothesis import HealthCheck, given, settings
-from label_fields import blobs, decode_whole, label_images
+from label_fields import blobs, decode_whole, joined, label_images
 
 from wsiseg import fsio
 from wsiseg.errors import InternalError
@@ -58,7 +58,7 @@ def load(path) -> dict:
 def many(nuclei: Nuclei, total: int, size: int = 5000):
     """The same nuclei over and over, with ids that go on."""
     light = replace(nuclei, runs=nuclei.runs[:0])
-    batch = Nuclei.concat([light] * -(-size // len(light)))
+    batch = joined([light] * -(-size // len(light)))
     for first in range(0, total, size):
         yield batch.take(np.arange(min(size, total - first))).renumbered(first + 1)
 

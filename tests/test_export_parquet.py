@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import shapely
-from label_fields import blobs, decode_whole
+from label_fields import blobs, decode_whole, joined
 
 from wsiseg import fsio
 from wsiseg.errors import InternalError, OutputError, ResourceError
@@ -46,7 +46,7 @@ def write(path, batches, header=HEADER):
 def test_one_row_a_nucleus_and_one_row_group_a_batch(batches, tmp_path):
     path = write(tmp_path / "n.parquet", [batches[0], Nuclei.empty(), *batches[1:]])
     table = pq.read_table(path)
-    whole = Nuclei.concat(batches)
+    whole = joined(batches)
     assert pq.read_metadata(path).num_row_groups == 3
     assert table["id"].to_pylist() == list(range(1, len(whole) + 1))
     assert table["class"].to_pylist() == [{1: "stroma", 2: "tumour"}[v] for v in whole.class_value.tolist()]
@@ -66,7 +66,7 @@ def test_metadata_follow_geoparquet(batches, tmp_path):
     assert (column["encoding"], column["geometry_types"], column["crs"]) == ("WKB", ["Polygon"], None)
     assert column["orientation"] == "counterclockwise"
     assert column["covering"]["bbox"]["xmax"] == ["bbox", "xmax"]
-    whole = Nuclei.concat(batches)
+    whole = joined(batches)
     assert column["bbox"] == list(shapely.total_bounds(whole.polygon))
     assert all(polygon.exterior.is_ccw for polygon in whole.polygon)
     about = json.loads(metadata[b"wsiseg"])
@@ -76,7 +76,7 @@ def test_metadata_follow_geoparquet(batches, tmp_path):
 def test_geopandas_reads_it(batches, tmp_path):
     geopandas = pytest.importorskip("geopandas")
     frame = geopandas.read_parquet(write(tmp_path / "n.parquet", batches))
-    whole = Nuclei.concat(batches)
+    whole = joined(batches)
     assert len(frame) == len(whole)
     assert frame.crs is None
     np.testing.assert_allclose(frame.area, shapely.area(whole.polygon))

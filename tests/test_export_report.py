@@ -12,7 +12,7 @@ import pytest
 import shapely
 from PIL import Image
 
-from wsiseg.export.overview import draw_overview, mask_outlines
+from wsiseg.export.overview import draw_overview
 from wsiseg.export.report import FIELD_OUTLINE, ReportImages, draw_field, render_report
 from wsiseg.geometry import Frame
 
@@ -249,13 +249,3 @@ def test_any_slide_gets_an_overview(size):
     image = np.full((size[1], size[0], 3), 200, np.uint8)
     picture = decoded(draw_overview(image, Frame(*size, 16.0), 0.25, [np.array([[0.0, 0.0], [-5, 1e9]])], []))
     assert picture.shape[1] >= 1000
-
-
-def test_a_mask_gives_rings_that_enclose_it():
-    mask = np.zeros((60, 80), bool)
-    mask[10:50, 20:70] = True
-    mask[25:35, 40:50] = False
-    rings = mask_outlines(mask, PLANE)
-    outer, hole = sorted((shapely.Polygon(PLANE.from_level0(one)) for one in rings), key=lambda p: -p.area)
-    assert outer.bounds == (20.5, 10.5, 69.5, 49.5)
-    assert hole.area == pytest.approx(100, rel=0.3)

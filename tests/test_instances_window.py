@@ -9,7 +9,7 @@ import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from label_fields import blobs, components, decode_whole, label_images, maps_of
+from label_fields import blobs, components, decode_whole, joined, label_images, maps_of
 from scipy import ndimage
 
 from wsiseg.errors import InternalError
@@ -67,7 +67,7 @@ def test_blocks_with_margins_find_what_one_window_finds(side):
     blocks = decode_in_blocks(maps, side, decoding)
     assert len(whole.nuclei) > 40
     assert whole.oversized == sum(block.oversized for block in blocks) == 0
-    same(by_anchor(whole.nuclei), by_anchor(Nuclei.concat(block.nuclei for block in blocks)))
+    same(by_anchor(whole.nuclei), by_anchor(joined(block.nuclei for block in blocks)))
 
 
 def test_nuclei_are_numbered_by_anchor_whatever_the_labels():
@@ -144,7 +144,7 @@ def test_tables_survive_their_bytes(labels):
 @given(first=label_images(), second=label_images(), data=st.data())
 def test_tables_join_and_split(first, second, data):
     one, other = decode_whole(first).nuclei, decode_whole(second).nuclei
-    both = Nuclei.concat([one, other])
+    both = joined([one, other])
     same(both.take(np.arange(len(one))), one)
     same(both.take(np.arange(len(one), len(both))), other)
     order = data.draw(st.permutations(range(len(both))))

@@ -16,8 +16,6 @@ import shapely
 from wsiseg.errors import InternalError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     import numpy.typing as npt
 
 MEASUREMENTS = (
@@ -100,15 +98,6 @@ class Nuclei:
             runs=np.empty((0, 4), np.int32),
             **plain,
         )
-
-    @classmethod
-    def concat(cls, parts: Iterable[Nuclei]) -> Nuclei:
-        """Put tables one after another; ids stay as they are."""
-        tables = [cls.empty(), *parts]
-        columns = {f.name: np.concatenate([getattr(t, f.name) for t in tables]) for f in fields(cls)}
-        before = np.cumsum([0] + [len(table) for table in tables[:-1]])
-        columns["runs"][:, 0] += np.repeat(before, [len(table.runs) for table in tables]).astype(np.int32)
-        return cls(**columns)
 
     def renumbered(self, first_id: int) -> Nuclei:
         """Give the same nuclei with the ids `first_id`, `first_id` + 1, ..."""

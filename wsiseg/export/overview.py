@@ -65,13 +65,6 @@ def draw_overview(
     return _with_legend(picture, pixel_um, top, outlined=len(outlines) > 0)
 
 
-def mask_outlines(mask: npt.NDArray[np.bool_], frame: Frame) -> list[npt.NDArray[np.float64]]:
-    """Trace a mask: rings of level-0 (x, y) along its edges, holes included."""
-    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    # cv2 names pixels by their centres, frames by their corners.
-    return [frame.to_level0(contour.reshape(-1, 2) + 0.5) for contour in contours]
-
-
 def _enlarged(image: npt.NDArray[np.uint8], frame: Frame) -> tuple[npt.NDArray[np.uint8], Frame]:
     """Enlarge a small picture until a side has `SMALLEST_PX`; a strip stays narrow rather than grow endlessly."""
     factor = SMALLEST_PX / max(frame.shape)
