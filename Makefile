@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 endif
 DEMO ?= demo
 
-.PHONY: help setup demo check test test-fast test-lowest format bench default-model clean
+.PHONY: help setup demo check test test-fast test-lowest format bench default-model thesis clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -55,3 +55,6 @@ clean:  ## remove what make made
 
 default-model: setup  ## train the shipped model anew: make default-model DATA=folder OUT=folder (hours on a CPU)
 	$(BIN)/python workflows/default_model/build.py "$(DATA)" "$(OUT)"
+
+thesis: setup  ## repeat the thesis: make thesis NUCLS=folder OUT=folder (ARGS=--quick for a trial)
+	$(BIN)/python workflows/thesis/run.py "$(NUCLS)" "$(OUT)" $(ARGS)

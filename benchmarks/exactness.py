@@ -19,7 +19,6 @@ import shapely
 from wsiseg.geometry import Box
 from wsiseg.instances import Decoding, decode_block
 from wsiseg.models.bundle import load_bundle
-from wsiseg.run.ledger import Ledger
 from wsiseg.run.plan import plan_run
 from wsiseg.run.settings import RunSettings
 from wsiseg.run.stores import MapStore
@@ -64,13 +63,7 @@ def main() -> None:
     plan = plan_run(RunSettings(slide=args.slide, tissue=summary["settings"]["tissue"]))
     found = polygons_of(args.run)
     head = bundle.head()
-    store = MapStore(
-        args.run / "work" / "maps",
-        Ledger(args.run / "work" / "ledger.jsonl"),
-        plan.grid,
-        plan.wanted,
-        len(head.maps),
-    )
+    store = MapStore(args.run / "work", plan.layout, len(head.maps))
     whole = Decoding(head.decode, plan.frame, plan.info.area, bundle.spec.mpp, bundle.spec.classes[0].value)
     expected = decode_block(store.read(plan.frame.box), plan.frame.box, plan.frame.box, whole).nuclei.polygon
     same = {shapely.to_wkb(p) for p in found} == {shapely.to_wkb(p) for p in expected}

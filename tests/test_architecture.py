@@ -52,6 +52,7 @@ def test_layers_hold():
         ("torch", {"models", "predict", "train"}),
         ("segmentation_models_pytorch", {"models"}),
         ("dask", {"stitch", "cohort"}),
+        ("distributed", {"cohort"}),
         ("zarr", {"stitch", "export"}),
         ("click", {"cli"}),
         ("rich", {"cli"}),
@@ -108,7 +109,7 @@ def test_files_are_written_in_one_place():
 
 
 def test_help_and_import_load_nothing_heavy():
-    heavy = ["torch", "dask", "zarr", "openslide", "tiffslide", "numpy", "cv2"]
+    heavy = ["torch", "dask", "distributed", "zarr", "openslide", "tiffslide", "numpy", "cv2"]
     code = (
         "import sys; from wsiseg.cli import wsiseg;"
         "\ntry: wsiseg.main(['--help'], standalone_mode=False)"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from html.parser import HTMLParser
 from io import BytesIO
 
 import cv2
@@ -11,13 +10,13 @@ import numpy as np
 import pytest
 import shapely
 from PIL import Image
+from strict_html import StrictPage
 
 from wsiseg.export.overview import draw_overview
 from wsiseg.export.report import FIELD_OUTLINE, ReportImages, draw_field, render_report
 from wsiseg.geometry import Frame
 
 HOSTILE = "<script>alert(1)</script>\"'&\x1b[31m\udcff.svs"
-VOID = {"meta", "img", "line", "rect"}
 
 
 def png(width=40, height=30):
@@ -58,36 +57,8 @@ def a_summary(**changes):
     return summary | changes
 
 
-class _Page(HTMLParser):
-    """Reads a page strictly: every element is closed, in order."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.open, self.tags, self.texts = [], [], []
-        self.feed(html)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.texts.append(data)
-
-    @property
-    def text(self):
-        return " ".join(" ".join(self.texts).split())
-
-
 def page(summary=None, fields=()):
-    return _Page(render_report(summary or a_summary(), ReportImages(png(), fields)))
+    return StrictPage(render_report(summary or a_summary(), ReportImages(png(), fields)))
 
 
 def test_the_headline_and_the_account_of_the_slide_are_there():
@@ -109,7 +80,7 @@ def test_the_headline_and_the_account_of_the_slide_are_there():
 
 def test_nothing_is_loaded_from_anywhere_and_nothing_runs():
     html = render_report(a_summary(), ReportImages(png(), [("Typical", png())]))
-    found = _Page(html)
+    found = StrictPage(html)
     assert all(not {"href", "srcset", "onload", "onerror", "action"} & set(attrs) for _, attrs in found.tags)
     assert all(attrs["src"].startswith("data:image/jpeg;base64,") for tag, attrs in found.tags if tag == "img")
     assert not {"script", "link", "iframe", "object", "form"} & {tag for tag, _ in found.tags}
@@ -125,7 +96,7 @@ def test_hostile_names_stay_text():
         summary[group] = {k: HOSTILE if isinstance(v, str) else v for k, v in summary[group].items()}
     html = render_report(summary, ReportImages(png(), [(HOSTILE, png())]))
     html.encode("utf-8")
-    found = _Page(html)
+    found = StrictPage(html)
     assert "script" not in {tag for tag, _ in found.tags}
     assert found.texts.count("<script>alert(1)</script>\"'&\x1b[31m?.svs") >= 8
 

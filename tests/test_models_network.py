@@ -7,12 +7,13 @@ import json
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save, save_file
+from safetensors.torch import save
 from test_models_bundle import GOOD
 
-from wsiseg.errors import BundleError, SettingsError
+from wsiseg.errors import BundleError
 from wsiseg.models.bundle import DEFAULT_BUNDLE, ModelSpec, load_bundle
-from wsiseg.models.network import build_network, load_encoder_weights, load_network, stored_tensors
+from wsiseg.models.encoders import encoder_names
+from wsiseg.models.network import build_network, load_network, stored_tensors
 
 SPEC = ModelSpec.from_json(json.dumps(GOOD).encode())
 
@@ -23,8 +24,8 @@ def tensors():
     return {name: value.half() for name, value in stored_tensors(build_network(SPEC)).items()}
 
 
-def bundle_of(folder, weights):
-    spec = dataclasses.replace(SPEC, weights_sha256=hashlib.sha256(weights).hexdigest())
+def bundle_of(folder, weights, spec=SPEC):
+    spec = dataclasses.replace(spec, weights_sha256=hashlib.sha256(weights).hexdigest())
     (folder / "model.json").write_bytes(spec.to_json())
     (folder / "weights.safetensors").write_bytes(weights)
     return load_bundle(folder)
@@ -86,27 +87,37 @@ def test_what_is_not_safetensors_is_refused(tmp_path, tensors, broken):
         load_network(bundle_of(tmp_path, broken(tensors)))
 
 
-@pytest.mark.parametrize("encoder", ["no-such-encoder", "tu-resnet18"])
+def forward(encoder, device):
+    """The shape of what a network with this encoder gives for 64 px."""
+    with torch.device(device), torch.inference_mode():
+        network = build_network(dataclasses.replace(SPEC, encoder=encoder)).eval()
+        return tuple(network(torch.zeros(1, 3, 64, 64)).shape)
+
+
+@pytest.mark.parametrize("encoder", ["resnet34", "efficientnet-b2", "inceptionv3", "vgg19"])
+def test_the_encoders_of_the_thesis_are_built(encoder):
+    assert forward(encoder, "meta") == (1, 2, 64, 64)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoder", [name for name in encoder_names() if name == "mit_b0" or name[:4] != "mit_"])
+def test_every_encoder_is_built(encoder):
+    device = "cpu" if encoder == "mit_b0" else "meta"  # which holds shapes and no numbers; mit_ reads some
+    assert forward(encoder, device) == (1, 2, 64, 64)
+
+
+@pytest.mark.slow
+def test_a_bundle_with_our_own_encoder_is_loaded(tmp_path):
+    spec = dataclasses.replace(SPEC, encoder="inceptionv3")
+    tensors = stored_tensors(build_network(spec))
+    network = load_network(bundle_of(tmp_path, save(tensors), spec))
+    assert all(torch.equal(value, tensors[name]) for name, value in stored_tensors(network).items())
+
+
+@pytest.mark.parametrize("encoder", ["no-such-encoder", "tu-resnet18", "wsiseg-inceptionv3"])
 def test_an_encoder_that_is_not_on_the_list_is_refused(encoder):
     with pytest.raises(BundleError, match="no such encoder"):
         build_network(dataclasses.replace(SPEC, encoder=encoder))
-
-
-def test_encoder_weights_are_loaded_by_name_without_the_classifier(tmp_path):
-    encoder = build_network(SPEC).encoder
-    torch.nn.init.constant_(encoder.features[0][0].weight, 0.25)
-    save_file(encoder.state_dict() | {"classifier.1.weight": torch.zeros(2)}, tmp_path / "w.safetensors")
-    network = build_network(SPEC)
-    load_encoder_weights(network, tmp_path / "w.safetensors")
-    assert (network.encoder.features[0][0].weight == 0.25).all()
-
-
-def test_encoder_weights_that_do_not_fit_are_refused(tmp_path):
-    save_file({"features.0.0.weight": torch.zeros(1)}, tmp_path / "w.safetensors")
-    with pytest.raises(SettingsError, match=r"E-WEIGHTS.*Missing key"):
-        load_encoder_weights(build_network(SPEC), tmp_path / "w.safetensors")
-    with pytest.raises(SettingsError, match="E-WEIGHTS"):
-        load_encoder_weights(build_network(SPEC), tmp_path / "absent.safetensors")
 
 
 def test_the_default_bundle_finds_a_dark_disc_on_pink_tissue():

@@ -125,6 +125,12 @@ def test_the_fingerprint_knows_the_other_files_of_a_slide(name, other, tmp_path)
     assert len(known) == 3
 
 
+def test_a_dicom_folder_is_the_slide_of_its_largest_file(tmp_path):
+    (tmp_path / "level-0.dcm").write_bytes(b"large")
+    (tmp_path / "level-1.dcm").write_bytes(b"less")
+    assert fingerprint(tmp_path) == fingerprint(tmp_path / "level-0.dcm")
+
+
 @pytest.mark.parametrize("alpha", [0, 1, 128, 254, 255])
 def test_transparency_shows_the_background(alpha):
     rgba = np.random.default_rng(1).integers(0, 256, (20, 30, 4), np.uint8)

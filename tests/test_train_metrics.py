@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
 
-from wsiseg.train.metrics import Counts, compare
+from wsiseg.train.metrics import Counts, OutlineCounts, compare, compare_outlines, counted_part
+from wsiseg.train.sums import pooled
 
 
 def blobs(seed, count):
@@ -57,8 +59,80 @@ def test_the_figures_are_those_of_their_definitions(seed, true_count, found_coun
     assert counts.f1 == pytest.approx(2 * len(matched) / nuclei if nuclei else 1)
     assert counts.pq == pytest.approx(2 * sum(matched) / nuclei if nuclei else 1)
     assert counts.aji == pytest.approx(slow_aji(truth, found))
+    assert counts.precision == pytest.approx(len(matched) / len(regions(found)) if found.any() else 1)
+    assert counts.recall == pytest.approx(len(matched) / len(regions(truth)) if truth.any() else 1)
+    either = ((truth > 0) | (found > 0)).sum()
+    assert counts.iou == pytest.approx(((truth > 0) & (found > 0)).sum() / either if either else 1)
     pixels = (truth > 0).sum() + (found > 0).sum()
     assert counts.dice == pytest.approx(2 * ((truth > 0) & (found > 0)).sum() / pixels if pixels else 1)
+
+
+@given(st.integers(0, 10_000))
+def test_no_assignment_finds_more_matches(seed):
+    truth = blobs(seed, 9)
+    found = np.roll(truth, (1, 2), (0, 1))
+    good = np.array([[slow_iou(t, f) > 0.5 for f in regions(found)] for t in regions(truth)])
+    assert compare(truth, found).matched == good[linear_sum_assignment(good, maximize=True)].sum()
+
+
+def slow_outlines(truth, found):
+    """For each true nucleus, try every found one."""
+    recalled = dice_sum = intersection = area = 0
+    for t in regions(truth):
+        best = max(regions(found), key=lambda f: slow_iou(t, f), default=np.zeros_like(t))
+        if not (t & best).any():
+            best = np.zeros_like(t)
+        recalled += slow_iou(t, best) > 0.5
+        dice_sum += 2 * (t & best).sum() / (t.sum() + best.sum())
+        intersection += (t & best).sum()
+        area += t.sum() + best.sum()
+    nuclei = len(regions(truth))
+    return (recalled / nuclei, dice_sum / nuclei, 2 * intersection / area) if nuclei else (1, 1, 1)
+
+
+@given(st.integers(0, 10_000), st.integers(0, 8), st.integers(0, 8))
+def test_outlines_against_trying_every_pair(seed, true_count, found_count):
+    truth, found = blobs(seed, true_count), blobs(seed + 1, found_count)
+    found[:, :20] = np.roll(truth, 1, 0)[:, :20]
+    counts = compare_outlines(truth, found)
+    assert counts.nuclei == len(regions(truth))
+    assert tuple(counts.figures().values()) == pytest.approx(slow_outlines(truth, found))
+    assert list(counts.figures()) == ["recall", "dice", "pooled_dice"]
+
+
+def test_what_lies_beside_the_outlines_does_not_count():
+    truth, found = np.zeros((2, 20, 20), np.int32)
+    truth[2:8, 2:8] = 1
+    found[2:8, 2:8] = 4
+    found[12:18, 12:18] = 5
+    assert compare_outlines(truth, found) == OutlineCounts(1, 1, 1.0, 36, 72)
+    assert compare(truth, found).precision == 0.5
+
+
+def slow_counted(labels, ignored):
+    out = labels.copy()
+    for region in regions(labels):
+        if (region & ignored).sum() > 0.5 * region.sum():
+            out[region] = 0
+    out[ignored] = 0
+    return out
+
+
+@given(st.integers(0, 10_000), st.integers(0, 8), st.floats(0, 1))
+def test_ignored_pixels_take_nuclei_along_that_lie_mostly_on_them(seed, count, share):
+    labels = blobs(seed, count)
+    ignored = np.zeros(labels.shape, bool)
+    ignored[:, : round(share * 40)] = True
+    assert (counted_part(labels, ignored) == slow_counted(labels, ignored)).all()
+
+
+def test_a_nucleus_half_ignored_stays_with_its_other_half():
+    labels = np.full((4, 4), 3, np.int32)
+    ignored = np.zeros((4, 4), bool)
+    ignored[:2] = True
+    assert (counted_part(labels, ignored)[2:] == 3).all()
+    ignored[2, 0] = True
+    assert not counted_part(labels, ignored).any()
 
 
 def test_a_perfect_prediction_is_perfect_whatever_its_numbers():
@@ -92,13 +166,18 @@ def test_images_without_any_background():
 
 def test_counts_add_up_over_images():
     pairs = [(blobs(i, 5), blobs(i + 100, 5)) for i in range(3)]
-    total = sum((compare(*pair) for pair in pairs), Counts())
+    total = pooled(compare(*pair) for pair in pairs)
     side_by_side = compare(
         np.concatenate([np.where(t > 0, t + 100 * i, 0) for i, (t, _) in enumerate(pairs)]),
         np.concatenate([np.where(f > 0, f + 100 * i, 0) for i, (_, f) in enumerate(pairs)]),
     )
-    assert total.images == 3
+    assert total.true == sum(len(regions(truth)) for truth, _ in pairs)
     assert total.f1 == pytest.approx(side_by_side.f1)
     assert total.pq == pytest.approx(side_by_side.pq)
     assert total.aji == pytest.approx(side_by_side.aji)
     assert total.dice == pytest.approx(side_by_side.dice)
+
+
+def test_the_figures_are_reported_in_one_order():
+    assert list(Counts().figures()) == ["dice", "iou", "f1", "precision", "recall", "pq", "aji"]
+    assert set(Counts().figures().values()) == {1.0}

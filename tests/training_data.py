@@ -22,18 +22,50 @@ classes = [{ value = 1, name = "nucleus", color = [0, 200, 80] }]
 folder = "discs"
 
 [schedule]
-steps = 4
+steps_per_epoch = 3
+epochs = 2
 batch = 2
 crop_px = 64
 warmup_steps = 2
-validate_every = 2
+precision = "fp32"
 checkpoint_every = 2
 threads = 1
 """
 
+THESIS_TOML = (
+    TOML.replace('"nuclei"', '"semantic"').replace("warmup_steps = 2", "warmup_steps = 0")
+    + """
+crop = "center"
+optimiser = "adam"
+learning_rate = 5e-5
+decay = "constant"
+weight_decay = 0
+ema_decay = 0
+clip_norm = 0
+
+[augmentation]
+turns = false
+scale_min = 1
+scale_max = 1
+stain = 0
+stain_offset = 0
+contrast_min = 1
+contrast_max = 1
+colour = 0
+gamma = 0
+grey = 0
+resample = 0
+blur = 0
+sharpen = 0
+jpeg = 0
+noise = 0
+"""
+)
+"""The same with the thesis' settings."""
+
 
 def write_fields(folder, splits=("train", "train", "val"), mpp=0.25, side=160):
-    """Write a data folder with one field for each split named."""
+    """Write a data folder with one field for each split named; its right third does not count."""
     (folder / "images").mkdir(parents=True)
     random = np.random.default_rng(0)
     rows = []
@@ -45,7 +77,11 @@ def write_fields(folder, splits=("train", "train", "val"), mpp=0.25, side=160):
         rgb = np.where(labels[..., None] > 0, (90, 50, 130), (235, 190, 215)).astype(np.uint8)
         cv2.imwrite(str(folder / f"images/{i}.png"), rgb[..., ::-1])
         cv2.imwrite(str(folder / f"images/{i}_labels.png"), labels)
-        rows.append([f"images/{i}.png", f"images/{i}_labels.png", f"patient {i}", split, mpp])
+        codes = np.zeros((side, side), np.uint8)
+        codes[:, -side // 3 :] = 1
+        cv2.imwrite(str(folder / f"images/{i}_ignore.png"), codes)
+        files = [f"images/{i}{ending}.png" for ending in ("", "_labels", "_ignore")]
+        rows.append([*files, f"patient {i}", split, mpp])
     with (folder / "index.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([["image", "instances", "group", "split", "mpp"], *rows])
+        csv.writer(file).writerows([["image", "instances", "ignore", "group", "split", "mpp"], *rows])
     return folder

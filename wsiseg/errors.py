@@ -8,6 +8,7 @@
       BundleError      exit 4   the model bundle is refused
       OutputError      exit 5   the output folder is refused
       ResourceError    exit 6   disk, memory or files ran out: rerun when there is more
+      CohortError      exit 7   a cohort is through, and some of its slides failed
       DamageError      exit 8   a deliverable no longer matches its record
       InternalError    exit 1   numbers that must not occur; a bug or a broken device
 
@@ -21,6 +22,12 @@ CODES: dict[str, str] = {
     "E-USAGE": "the command line or a setting makes no sense",
     "E-CONFIG": "a training config is not valid",
     "E-DATA": "a training or evaluation data set cannot be used",
+    "E-COHORT-LIST": "the slides of a cohort cannot be listed",
+    "E-COHORT-FAILED": "some slides of a cohort failed",
+    "E-POISON": "the slide ended the process that worked on it, twice",
+    "E-BUG": "an error that wsiseg did not expect ended the work on a slide",
+    "E-SCHEDULER": "the Dask scheduler cannot be reached",
+    "E-WORKERS": "Dask workers cannot take part",
     "E-ROI": "the region of interest is not a GeoJSON of polygons inside the slide",
     "E-TISSUE": "the tissue mask file cannot be used",
     "E-SLIDE-MISSING": "there is no slide at that path",
@@ -38,7 +45,8 @@ CODES: dict[str, str] = {
     "E-BUNDLE-MISSING": "there is no model bundle of that name or path",
     "E-BUNDLE-SPEC": "model.json is not a valid bundle description",
     "E-BUNDLE-WEIGHTS": "weights.safetensors does not fit model.json",
-    "E-WEIGHTS": "encoder weights cannot be had or do not fit",
+    "E-WEIGHTS": "there are no such encoder weights, or they do not fit the encoder",
+    "E-HUB": "an encoder's ImageNet weights cannot be fetched",
     "E-OUT-FOREIGN": "the output folder holds files that are not a run of ours",
     "E-OUT-SETTINGS": "the output folder holds a run with other settings",
     "E-OUT-READONLY": "the output folder cannot be written",
@@ -125,6 +133,12 @@ class ResourceError(WsisegError):
     """Disk, memory or another resource ran out; the same command continues when there is more."""
 
     exit_status = 6
+
+
+class CohortError(WsisegError):
+    """A cohort is through, and some of its slides failed."""
+
+    exit_status = 7
 
 
 class DamageError(WsisegError):

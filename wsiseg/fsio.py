@@ -85,9 +85,13 @@ def partial_name(path: Path) -> Path:
     return path.with_name(path.name + PARTIAL)
 
 
-def write_atomic(path: Path, *chunks: bytes | memoryview) -> None:
-    """Write a whole file so that it is there completely or not at all, even after a power cut."""
-    temporary = partial_name(path)
+def write_atomic(path: Path, *chunks: bytes | memoryview, attempt: str = "") -> None:
+    """Write a whole file so that it is there completely or not at all, even after a power cut.
+
+    Where several processes may write the same file, each gives an `attempt` of its own, so that none renames what
+    another is still writing.
+    """
+    temporary = partial_name(path.with_name(f"{path.name}.{attempt}") if attempt else path)
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as handle:
@@ -112,15 +116,21 @@ def truncate(path: Path, size: int) -> None:
         flush(handle)
 
 
+def flush_files(path: Path) -> None:
+    """Push a file, or all files of a folder, to the disk."""
+    with explained(path):
+        for file in files_below(path):
+            with open(file, "rb+") as handle:
+                os.fsync(handle.fileno())
+
+
 def publish(temporary: Path, final: Path) -> None:
     """Give a finished file or folder its final name.
 
-    A folder's files are flushed first, so that the name never points at content that a power cut could lose.
+    Its files are flushed first, so that the name never points at content that a power cut could lose.
     """
+    flush_files(temporary)
     with explained(final):
-        for file in files_below(temporary):
-            with open(file, "rb+") as handle:
-                os.fsync(handle.fileno())
         os.replace(temporary, final)
         flush_folder(final.parent)
 

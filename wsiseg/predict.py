@@ -15,8 +15,9 @@ import numpy as np
 import psutil
 import torch
 
-from wsiseg.errors import InternalError, ResourceError, SettingsError
+from wsiseg.errors import InternalError, ResourceError
 from wsiseg.host import glibc, usable_cores
+from wsiseg.models.devices import choose_device
 from wsiseg.models.network import load_network
 
 if TYPE_CHECKING:
@@ -34,8 +35,10 @@ _BATCH_LIMIT = {"mps": 32, "cuda": 256}
 class Predictor(Protocol):
     """What the engine asks of a network on a device."""
 
-    batch: int
-    """Tiles in one forward pass at most."""
+    @property
+    def batch(self) -> int:
+        """Tiles in one forward pass at most."""
+        ...
 
     @property
     def numerics(self) -> dict[str, Any]:
@@ -58,37 +61,16 @@ class Numerics:
     cpu_capability: str
 
     @classmethod
-    def of(cls, device: torch.device) -> Numerics:
-        """Choose the numerics for a device of this machine."""
+    def of(cls, device: torch.device, threads: int | None = None) -> Numerics:
+        """Choose the numerics for a device of this machine, with so many threads or all cores on a CPU."""
         dtype = choose_dtype(device)
         return cls(
             torch_version=torch.__version__,
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             dtype=str(dtype).removeprefix("torch."),
-            threads=usable_cores() if device.type == "cpu" else 0,
+            threads=(threads or usable_cores()) if device.type == "cpu" else 0,
             cpu_capability=torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else "",
         )
-
-
-def choose_device(name: str) -> torch.device:
-    """Give the device of that name, or the best one for `auto`.
-
-    Raises
-    ------
-    SettingsError
-        E-DEVICE: no such device here.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise SettingsError("E-DEVICE", f"no device is called {name!r}", fix="auto, cpu, cuda or mps") from None
-    present = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    if (device.index or 0) >= present.get(device.type, 0):
-        found = ", ".join(kind for kind, count in present.items() if count)
-        raise SettingsError("E-DEVICE", f"this machine has no {name}", fix=f"choose of: auto, {found}")
-    return device
 
 
 def choose_dtype(device: torch.device) -> torch.dtype:
@@ -137,14 +119,18 @@ class TorchPredictor:
     batch
         Tiles in one forward pass on a GPU at most; chosen by memory if None, halved when memory runs out. A CPU
         takes one window at a time, which is as fast.
+    threads
+        Of a forward pass on a CPU; the usable cores if None.
     """
 
-    def __init__(self, bundle: ModelBundle, device: str = "auto", batch: int | None = None) -> None:
+    def __init__(
+        self, bundle: ModelBundle, device: str = "auto", batch: int | None = None, threads: int | None = None
+    ) -> None:
         self._device = choose_device(device)
-        self._numerics = Numerics.of(self._device)
+        self._numerics = Numerics.of(self._device, threads)
         if self._device.type == "cpu":
             torch.set_num_threads(self._numerics.threads)
-            _keep_freed_memory()
+            keep_freed_memory()
         spec = bundle.spec
         self._head = bundle.head()
         self._dtype: torch.dtype = getattr(torch, self._numerics.dtype)
@@ -240,7 +226,7 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Let glibc keep freed memory instead of giving it back and paging it in again for every layer.
 
     Measured: a forward pass on large windows is up to twice as fast. Other C libraries keep it anyway.

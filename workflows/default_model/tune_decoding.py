@@ -12,11 +12,11 @@ it holds a dot, and each further dot in it is missed.
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -25,16 +25,20 @@ from wsiseg.models.bundle import ModelSpec, load_bundle
 from wsiseg.models.heads import make_head
 from wsiseg.models.network import load_network
 from wsiseg.train.data import read_index, read_labels, read_rgb
+from wsiseg.train.dots import DOTS, compare_dots, read_dots
 from wsiseg.train.evaluate import FieldPredictor, to_grid
-from wsiseg.train.metrics import Counts, compare
+from wsiseg.train.metrics import compare
+from wsiseg.train.sums import pooled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
-    Maps = npt.NDArray[np.uint8]
-    FieldMaps = tuple[Maps, npt.NDArray[Any]]
+    from wsiseg.train.metrics import Counts, Detections
+
+    Labels = npt.NDArray[np.int32]
+    Field = tuple[npt.NDArray[np.uint8], Callable[[Labels], Detections]]
 
 CHOICES: dict[str, Sequence[float]] = {
     "probability": (0.35, 0.4, 0.45, 0.5, 0.55),
@@ -52,55 +56,48 @@ EVERY_NTH_OF_MANY = 3
 
 @dataclass(frozen=True, slots=True)
 class FieldSet:
-    """Predicted fields and how to score them."""
+    """Predicted fields and what is wanted of them."""
 
     name: str
-    fields: list[FieldMaps]
-    score: Callable[[ModelSpec, list[FieldMaps]], tuple[float, ...]]
+    fields: list[Field]
+    """Maps, and what compares labels with the field's truth."""
+    figures: tuple[str, ...]
+    """What is maximised."""
 
 
-def predicted(predictor: FieldPredictor, folder: Path, shrink: int) -> list[FieldMaps]:
-    """Give maps and truth of a source's validation fields, seen by a scanner that is `shrink` times coarser."""
+def predicted(predictor: FieldPredictor, folder: Path, shrink: int) -> list[Field]:
+    """Predict a source's validation fields as a scanner that is `shrink` times coarser would have seen them."""
     entries = read_index(folder, "val")
-    found = []
+    found: list[Field] = []
     for entry in entries[:: EVERY_NTH_OF_MANY if len(entries) > 30 else 1]:
         rgb = read_rgb(entry.image)
         height, width = rgb.shape[:2]
         seen = cv2.resize(rgb, (width // shrink, height // shrink), interpolation=cv2.INTER_AREA)
-        found.append((predictor.maps(seen, entry.mpp * shrink), read_labels(entry.instances)))
+        truth = read_labels(entry.instances)
+        found.append((predictor.maps(seen, entry.mpp * shrink), partial(compare_at_truth, truth=truth)))
     return found
 
 
-def predicted_dots(predictor: FieldPredictor, folder: Path) -> list[FieldMaps]:
-    """Give maps and dots (x, y), in um, of the validation fields of BRCA-M2C."""
-    found = []
-    with (folder / "index.csv").open(newline="", encoding="utf-8") as lines:
-        rows = [row for row in csv.DictReader(lines) if row["split"] == "val"]
-    for row in rows:
-        mpp = float(row["mpp"])
-        dots = np.loadtxt(folder / row["labels"], ndmin=2)[:, 1::-1] * mpp
-        found.append((predictor.maps(read_rgb(folder / row["image"]), mpp), dots))
+def compare_at_truth(labels: Labels, truth: Labels) -> Counts:
+    """Compare labels with the truth at its resolution."""
+    return compare(truth, to_grid(labels, truth.shape))
+
+
+def predicted_dots(predictor: FieldPredictor, folder: Path) -> list[Field]:
+    """Predict the validation fields of BRCA-M2C."""
+    found: list[Field] = []
+    for entry in read_index(folder, "val", DOTS):
+        rgb = read_rgb(entry.image)
+        dots = read_dots(entry.instances, rgb.shape)
+        found.append((predictor.maps(rgb, entry.mpp), partial(compare_dots, dots=dots, shape=rgb.shape)))
     return found
 
 
-def score(spec: ModelSpec, fields: list[FieldMaps]) -> tuple[float, float]:
-    """Decode the fields under a spec's settings; give F1 and panoptic quality."""
+def score(spec: ModelSpec, one: FieldSet) -> list[float]:
+    """Decode the fields under a spec's settings; give the figures of all of them together."""
     head = make_head(spec)
-    counts = (compare(truth, to_grid(head.decode(maps), truth.shape)) for maps, truth in fields)
-    total = sum(counts, Counts())
-    return total.f1, total.pq
-
-
-def score_dots(spec: ModelSpec, fields: list[FieldMaps]) -> tuple[float]:
-    """Decode the fields under a spec's settings; give the F1 of dots in nuclei, one to one."""
-    head = make_head(spec)
-    hits = everything = 0
-    for maps, dots in fields:
-        labels = head.decode(maps)
-        column, row = np.clip(dots / spec.mpp, 0, np.array(labels.shape)[::-1] - 1).astype(np.intp).T
-        hits += np.count_nonzero(np.unique(labels[row, column]))
-        everything += len(dots) + int(labels.max())
-    return (2 * hits / everything,)
+    total = pooled(compared(head.decode(maps)) for maps, compared in one.fields)
+    return [getattr(total, name) for name in one.figures]
 
 
 def search(spec: ModelSpec, sets: Sequence[FieldSet], trials: int) -> dict[str, float]:
@@ -110,7 +107,7 @@ def search(spec: ModelSpec, sets: Sequence[FieldSet], trials: int) -> dict[str, 
     for trial in range(trials):
         settings = proposal(trial / trials, best, random)
         tried = dataclasses.replace(spec, head_settings=settings)
-        figures = [one.score(tried, one.fields) for one in sets]
+        figures = [score(tried, one) for one in sets]
         value = float(np.mean([np.mean(numbers) for numbers in figures]))
         if value > best_value:
             best, best_value = settings, value
@@ -146,11 +143,11 @@ def main() -> None:
     bundle = load_bundle(options.bundle)
     predictor = FieldPredictor(load_network(bundle), bundle.spec)
     sets = [
-        FieldSet(f"{source}/{shrink}", predicted(predictor, options.data / source, shrink), score)
+        FieldSet(f"{source}/{shrink}", predicted(predictor, options.data / source, shrink), ("f1", "pq"))
         for source in ("tnbc", "nuinsseg")
         for shrink in (1, 2)
     ]
-    sets.append(FieldSet("brca_m2c", predicted_dots(predictor, options.data / "brca_m2c"), score_dots))
+    sets.append(FieldSet("brca_m2c", predicted_dots(predictor, options.data / "brca_m2c"), ("f1",)))
     best = search(bundle.spec, sets, options.trials)
     print("[model.head_settings]")
     for name, value in sorted(best.items()):

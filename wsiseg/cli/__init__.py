@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "run": "wsiseg.cli.run:run",
+    "cohort": "wsiseg.cli.cohort:cohort",
     "info": "wsiseg.cli.look:info",
     "plan": "wsiseg.cli.look:plan",
     "status": "wsiseg.cli.run:status",
     "verify": "wsiseg.cli.run:verify",
-    "train": "wsiseg.cli.learn:train",
-    "evaluate": "wsiseg.cli.learn:evaluate",
+    "prepare": "wsiseg.cli.prepare:prepare",
+    "train": "wsiseg.cli.train:train",
+    "evaluate": "wsiseg.cli.evaluate:evaluate",
+    "compare": "wsiseg.cli.compare:compare",
     "models": "wsiseg.cli.support:models",
     "sample": "wsiseg.cli.support:sample",
     "doctor": "wsiseg.cli.support:doctor",

@@ -25,7 +25,7 @@ slide_argument = click.argument("slide", type=click.Path(path_type=Path))
 
 folder_argument = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 
-_RUN_OPTIONS = [
+_SHARED_OPTIONS = [
     click.option("--model", metavar="BUNDLE", help="A bundle's name or folder; see `wsiseg models`."),
     click.option("--mpp", type=float, metavar="UM", help="um per pixel of the slide, over what it states."),
     reader_option,
@@ -33,11 +33,22 @@ _RUN_OPTIONS = [
         "--tissue", metavar="auto|none|FILE", default="auto", show_default=True,
         help="Where to look: found by itself, everywhere, or a mask image or GeoJSON.",
     ),
-    click.option("--roi", type=click.Path(path_type=Path), help="GeoJSON of regions to look at, from QuPath."),
     click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|mps"),
+]  # fmt: skip
+
+_RUN_OPTIONS = [
+    *_SHARED_OPTIONS,
+    click.option("--roi", type=click.Path(path_type=Path), help="GeoJSON of regions to look at, from QuPath."),
     click.option("--batch", type=int, metavar="TILES", help="Tiles at once on a GPU; by memory if not given."),
     click.option("--workers", type=int, metavar="N", help="Threads that read and decode; by default all cores."),
-]  # fmt: skip
+]
+
+
+def shared_options(command: Command) -> Command:
+    """Add the options that decide how any slide is run."""
+    for option in reversed(_SHARED_OPTIONS):
+        command = option(command)
+    return command
 
 
 def run_options(command: Command) -> Command:

@@ -42,10 +42,14 @@ def run(out: Path | None, *, fresh: bool, **options: Any) -> None:  # noqa: ANN4
 def status(folder: Path, *, as_json: bool) -> None:
     """Say what a run directory is.
 
-    One of absent, running, resumable, complete, failed, damaged, foreign; with counts while it is unfinished.
+    One of absent, running, resumable, complete, failed, damaged, foreign; with counts while it is unfinished. Of a
+    cohort's folder: how many slides are what.
     """
     from wsiseg.run import inspect_run
 
+    if (folder / "cohort.json").is_file():
+        _cohort_status(folder, as_json=as_json)
+        return
     found = inspect_run(folder)
     if as_json:
         print_json(found.as_dict())
@@ -55,6 +59,18 @@ def status(folder: Path, *, as_json: bool) -> None:
         click.echo(
             f"blocks inferred {found.blocks_mapped}, decoded {found.blocks_decoded}; nuclei {found.nuclei:,}"
         )
+
+
+def _cohort_status(folder: Path, *, as_json: bool) -> None:
+    """Count the slides of a cohort by their last known state."""
+    from wsiseg.cohort.book import count_states
+
+    counts = count_states(folder / "cohort.jsonl")
+    if as_json:
+        print_json({"state": "cohort", "slides": counts})
+        return
+    for state, count in counts.items():
+        click.echo(f"{state}: {count:,}")
 
 
 @click.command()

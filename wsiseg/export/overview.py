@@ -31,6 +31,8 @@ OPACITY = 0.75
 """Of the heat map where it is densest; it fades to nothing where there are no nuclei."""
 OUTLINE = (190, 40, 20)
 INK = (38, 38, 44)
+LEGEND = 90
+"""Height of the legend, in thousandths of the picture's width."""
 _SUBPIXEL_BITS = 4
 
 
@@ -63,6 +65,37 @@ def draw_overview(
     picture = _with_heat(image, density / top)
     _draw_outlines(picture, frame, outlines)
     return _with_legend(picture, pixel_um, top, outlined=len(outlines) > 0)
+
+
+def shrink_overview(overview: bytes, side_px: int, most_bytes: int) -> bytes:
+    """Give an overview as a small JPEG, without its legend.
+
+    Parameters
+    ----------
+    overview
+        What `draw_overview` gave.
+    side_px
+        Long side of the small picture.
+    most_bytes
+        Quality is lowered until the JPEG is no larger, or no quality is left.
+
+    Raises
+    ------
+    ValueError
+        The overview is not a PNG.
+    """
+    pixels = cv2.imdecode(np.frombuffer(overview, np.uint8), cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise ValueError("the overview is not a PNG")
+    height, width = pixels.shape[0] - round(LEGEND * pixels.shape[1] / SMALLEST_PX), pixels.shape[1]
+    shrink = side_px / max(height, width)
+    size = max(round(width * shrink), 1), max(round(height * shrink), 1)
+    small = cv2.resize(pixels[:height], size, interpolation=cv2.INTER_AREA)
+    for quality in (80, 60, 40, 20, 1):
+        jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+        if len(jpeg) <= most_bytes:
+            break
+    return jpeg
 
 
 def _enlarged(image: npt.NDArray[np.uint8], frame: Frame) -> tuple[npt.NDArray[np.uint8], Frame]:
@@ -167,7 +200,7 @@ def _with_legend(picture: npt.NDArray[np.uint8], pixel_um: float, top: float, *,
     height, width = picture.shape[:2]
     full_width = max(width, SMALLEST_PX)
     unit = full_width / SMALLEST_PX
-    canvas = Image.new("RGB", (full_width, height + round(90 * unit)), "white")
+    canvas = Image.new("RGB", (full_width, height + round(LEGEND * unit)), "white")
     canvas.paste(Image.fromarray(picture), ((full_width - width) // 2, 0))
     legend = _Legend(ImageDraw.Draw(canvas), unit, height)
     legend.scale_bar(pixel_um, full_width)

@@ -52,7 +52,7 @@ class ModelSpec:
     architecture: str
     """A key of ours, not of a library: `unet`."""
     encoder: str
-    """smp's name of the encoder."""
+    """A name of `wsiseg.models.encoders`."""
     decoder_channels: tuple[int, ...]
     """Channels of the decoder's five stages, coarse to fine."""
     head: str

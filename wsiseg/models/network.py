@@ -1,4 +1,4 @@
-"""From a bundle to a torch network. The only module of `models` that needs torch to import."""
+"""From a bundle to a torch network. Of `models`, only this module and `encoders` need torch to import."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING
 import segmentation_models_pytorch as smp
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, load_file
+from safetensors.torch import load
 from torch import nn
 
-from wsiseg.errors import BundleError, SettingsError
+from wsiseg.errors import BundleError
+from wsiseg.models.encoders import encoder_names, register_encoders, smp_name
 from wsiseg.models.heads import make_head
 from wsiseg.models.spec_rules import parse_strict
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torch import Tensor
 
     from wsiseg.models.bundle import ModelBundle, ModelSpec
@@ -30,11 +29,11 @@ def build_network(spec: ModelSpec) -> nn.Module:
     BundleError
         E-BUNDLE-SPEC: no such encoder.
     """
-    if spec.encoder not in smp.encoders.get_encoder_names():
-        # smp also takes `tu-` names of all of timm; those change with timm, a bundle must not.
+    if spec.encoder not in encoder_names():
         raise BundleError("E-BUNDLE-SPEC", "no such encoder", where=spec.encoder)
+    register_encoders()
     network: nn.Module = smp.Unet(
-        spec.encoder,
+        smp_name(spec.encoder),
         encoder_weights=None,
         decoder_channels=spec.decoder_channels,
         classes=make_head(spec).channels,
@@ -84,24 +83,3 @@ def _problem(tensor: Tensor, wanted: Tensor) -> str:
     if tensor.dtype not in (torch.float16, torch.float32):
         return f"has the type {tensor.dtype}"
     return "" if bool(torch.isfinite(tensor).all()) else "holds values that are not finite"
-
-
-def load_encoder_weights(network: nn.Module, path: Path) -> None:
-    """Load an encoder's tensors by name; a classifier's tensors are left out.
-
-    Raises
-    ------
-    SettingsError
-        E-WEIGHTS: the file is not there, or its tensors are not those of the encoder.
-    """
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise SettingsError("E-WEIGHTS", str(error), where=path) from error
-    encoder: nn.Module = network.encoder  # type: ignore[assignment]
-    wanted = {name: value for name, value in tensors.items() if not name.startswith("classifier.")}
-    try:
-        # The base class' method: smp's own drops keys and does not say which are missing.
-        nn.Module.load_state_dict(encoder, wanted, strict=True)
-    except RuntimeError as error:
-        raise SettingsError("E-WEIGHTS", str(error), where=path) from error

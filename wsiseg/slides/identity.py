@@ -6,6 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from wsiseg.errors import SlideError
+from wsiseg.slides.precheck import slide_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,15 +18,17 @@ ENDS_BYTES = 2**20
 def fingerprint(path: Path) -> str:
     """Give the sha256 over a slide's size, first and last MiB: no path and no time, so copies are equal.
 
-    Of a slide of many files (DICOM, MIRAX) the names and sizes of the others count too.
+    Of a slide of many files (DICOM, MIRAX) the names and sizes of the others count too; a DICOM folder is the
+    same slide as the file of its largest level.
 
     Raises
     ------
     SlideError
-        E-SLIDE-READ.
+        E-SLIDE-READ, or E-SLIDE-KIND for a folder that is no slide.
     """
     digest = hashlib.sha256()
     try:
+        path = slide_file(path) if path.is_dir() else path
         size = path.stat().st_size
         digest.update(b"wsiseg slide 1\0%d\0" % size)
         with path.open("rb") as file:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from wsiseg.train.records import within
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -26,31 +28,37 @@ _HED_FROM_RGB = np.linalg.inv(_RGB_FROM_HED).astype(np.float32)
 class Augmentation:
     """How strongly crops are changed; 0 switches a change off."""
 
-    scale_min: float = 0.7
+    turns: bool = True
+    """Whether crops are turned by quarters; they are flipped both ways in any case."""
+    scale_min: float = within(0.1, 10, default=0.7)
     """Smallest zoom."""
-    scale_max: float = 1.4
+    scale_max: float = within(0.1, 10, default=1.4)
     """Largest zoom."""
-    stain: float = 0.25
+    stain: float = within(0, 1, default=0.25)
     """Largest relative change of each stain's density."""
-    stain_offset: float = 0.03
+    stain_offset: float = within(0, 1, default=0.03)
     """Largest absolute change of each stain's density."""
-    colour: float = 0.1
+    contrast_min: float = within(0.01, 10, default=0.5)
+    """Smallest contrast about the crop's mean colour: pale nuclei on dark, thick or faded sections."""
+    contrast_max: float = within(0.01, 10, default=1.3)
+    """Largest contrast."""
+    colour: float = within(0, 1, default=0.1)
     """Largest change of each channel's gain; twice as much for brightness and contrast together."""
-    gamma: float = 0.3
+    gamma: float = within(0, 2, default=0.3)
     """Largest change of the exponent, in natural logarithms."""
-    grey: float = 0.03
+    grey: float = within(0, 1, default=0.03)
     """Share of crops without colour."""
-    resample: float = 0.35
+    resample: float = within(0, 1, default=0.35)
     """Share of crops that are shrunk and enlarged again, as a slide of a coarser scanner would be."""
-    resample_max: float = 3.0
+    resample_max: float = within(1, 20, default=3.0)
     """Largest factor of that shrinking."""
-    blur: float = 0.2
+    blur: float = within(0, 1, default=0.2)
     """Share of crops that are blurred."""
-    sharpen: float = 0.15
+    sharpen: float = within(0, 1, default=0.15)
     """Share of crops that are sharpened."""
-    jpeg: float = 0.3
+    jpeg: float = within(0, 1, default=0.3)
     """Share of crops that are compressed."""
-    noise: float = 0.2
+    noise: float = within(0, 1, default=0.2)
     """Share of crops that get noise."""
 
 
@@ -59,8 +67,12 @@ def augment(
 ) -> tuple[Rgb, npt.NDArray[np.uint8]]:
     """Change a crop's look, and turn and flip it together with its targets."""
     turns, flip = int(random.integers(4)), bool(random.integers(2))
+    if not settings.turns:
+        turns = turns // 2 * 2  # half a turn and a flip are the two flips, together and each alone
     rgb, targets = _turned(rgb, turns, flip=flip), _turned(targets, turns, flip=flip)
-    rgb = _restained(rgb, settings, random)
+    if settings.stain or settings.stain_offset:
+        rgb = _restained(rgb, settings, random)
+    rgb = _contrasted(rgb, settings, random)
     rgb = _recoloured(rgb, settings, random)
     return _degraded(rgb, settings, random), targets
 
@@ -81,6 +93,14 @@ def _restained(rgb: Rgb, settings: Augmentation, random: np.random.Generator) ->
 
 
 _DENSITY = -np.log(np.maximum(np.arange(256), 1) / 255.0).astype(np.float32)
+
+
+def _contrasted(rgb: Rgb, settings: Augmentation, random: np.random.Generator) -> Rgb:
+    """Pull all colours towards the crop's mean colour, or away from it."""
+    factor = np.exp(random.uniform(np.log(settings.contrast_min), np.log(settings.contrast_max)))
+    mean = rgb.reshape(-1, 3).mean(0)
+    tables = mean + (np.arange(256)[:, None] - mean) * factor
+    return np.asarray(cv2.LUT(rgb, _as_uint8(tables)[None]), np.uint8)
 
 
 def _recoloured(rgb: Rgb, settings: Augmentation, random: np.random.Generator) -> Rgb:

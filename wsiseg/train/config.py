@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-import types
-import typing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from wsiseg.errors import SettingsError
+from wsiseg.errors import BundleError, SettingsError
 from wsiseg.models.bundle import ClassSpec, ModelSpec
+from wsiseg.models.encoders import encoder_names, preprocessing
 from wsiseg.train.augment import Augmentation
+from wsiseg.train.records import record_from, within
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -24,18 +25,25 @@ class ModelConfig:
     name: str
     version: str
     encoder: str
+    """A name of `wsiseg.models.encoders`."""
     decoder_channels: tuple[int, ...]
     head: str
     mpp: float
     classes: tuple[ClassSpec, ...]
     mean: tuple[float, float, float]
+    """As in `ModelSpec`; a TOML without mean and std gets those that the encoder's own weights want."""
     std: tuple[float, float, float]
     licence: str
     architecture: str = "unet"
     tile_px: int = 256
     halo_px: int = 32
     encoder_weights: str = ""
-    """Safetensors with the encoder's tensors, below the data folder; empty begins at random."""
+    """What the encoder starts from: nothing, `imagenet` (the hub's), or a safetensors below the data folder."""
+    start_from: str = ""
+    """What the whole network starts from: nothing, a bundle's name, or its folder below the data folder."""
+    start_share: float = within(0, 1, default=0.0)
+    """Share of `start_from`'s weights in the bundle, mixed with what was learned since: so what the first training
+    knew about slides that this one never sees is kept (Wortsman et al. 2022)."""
     head_settings: dict[str, float] = field(default_factory=dict)
     """Decoding thresholds; they can be changed after training, for the network does not depend on them."""
 
@@ -46,30 +54,45 @@ class SourceConfig:
 
     folder: str
     """Relative to the data folder."""
-    share: float = 1.0
+    share: float = within(1e-6, default=1.0)
     """Share of the crops, relative to the other sources."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduleConfig:
-    """How long and how fast to learn."""
+    """How long and how fast to learn, and from which crops."""
 
-    steps: int
-    batch: int = 16
-    crop_px: int = 256
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-2
-    warmup_steps: int = 100
-    """Steps over which the learning rate rises; a cosine lowers it to 0 over the rest."""
-    ema_decay: float = 0.995
-    """Memory of the moving average of the weights, which is what the bundle gets."""
-    clip_norm: float = 5.0
-    """Largest norm of the gradient."""
-    validate_every: int = 250
-    checkpoint_every: int = 50
-    seed: int = 0
-    threads: int = 2
+    steps_per_epoch: int = within(1)
+    epochs: int = within(1)
+    batch: int = within(1, default=16)
+    """Crops in a step, over all processes together."""
+    crop_px: int = within(32, default=256)
+    crop: Literal["random", "center"] = "random"
+    """Anywhere in a field, at any zoom of the augmentation; or the middle of each field, each once a pass."""
+    optimiser: Literal["adam", "adamw"] = "adamw"
+    learning_rate: float = within(1e-9, default=1e-3)
+    decay: Literal["constant", "cosine"] = "cosine"
+    """What the learning rate does after the warm-up: stay, or fall to 0 as a cosine."""
+    warmup_steps: int = within(0, default=100)
+    """Steps over which the learning rate rises."""
+    weight_decay: float = within(0, default=1e-2)
+    """Of `adamw`."""
+    ema_decay: float = within(0, 0.999999, default=0.995)
+    """Memory of the moving average of the weights, which is what the bundle gets; 0 for none."""
+    clip_norm: float = within(0, default=5.0)
+    """Largest norm of the gradient; 0 for any."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """`auto` is half precision where the device is faster with it."""
+    checkpoint_every: int = within(1, default=50)
+    """Steps; the end of an epoch is always kept."""
+    seed: int = within(0, default=0)
+    threads: int = within(1, default=2)
     """CPU threads; part of the result, because sums are split by thread."""
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole training."""
+        return self.steps_per_epoch * self.epochs
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,30 +105,57 @@ class TrainConfig:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
+        for contradiction in self._contradictions():
+            raise ValueError(contradiction)
+
+    def _contradictions(self) -> Iterator[str]:
+        schedule, augmentation = self.schedule, self.augmentation
         if not self.sources:
-            raise ValueError("a training needs at least one source")
-        if self.schedule.steps < 1 or self.schedule.batch < 1:
-            raise ValueError("steps and batch are at least 1")
-        if self.schedule.crop_px % 32:
-            raise ValueError("crop_px is a multiple of 32: the encoder halves it five times")
+            yield "sources is empty: a training needs at least one"
+        if len({source.folder for source in self.sources}) < len(self.sources):
+            yield "sources names a folder twice"
+        if schedule.crop_px % 32:
+            yield "schedule.crop_px is not a multiple of 32: the encoder halves it five times"
+        if schedule.optimiser == "adam" and schedule.weight_decay:
+            yield "schedule.weight_decay is not 0: adam has none; take adamw"
+        if self.model.encoder_weights and self.model.start_from:
+            yield "model.encoder_weights and model.start_from exclude each other"
+        if self.model.start_share and not self.model.start_from:
+            yield "model.start_share is given, but no model.start_from"
+        for name in ("scale", "contrast"):
+            if getattr(augmentation, f"{name}_min") > getattr(augmentation, f"{name}_max"):
+                yield f"augmentation.{name}_min is above augmentation.{name}_max"
+        if schedule.crop == "center":
+            yield from self._contradictions_of_center()
+
+    def _contradictions_of_center(self) -> Iterator[str]:
+        if (self.augmentation.scale_min, self.augmentation.scale_max) != (1.0, 1.0):
+            yield "augmentation.scale_min and scale_max are not 1: schedule.crop 'center' zooms nothing"
+        if len({source.share for source in self.sources}) > 1:
+            yield "sources.share differs: with schedule.crop 'center' each field comes once a pass"
 
     @classmethod
-    def from_toml(cls, path: Path) -> TrainConfig:
+    def from_toml(cls, path: Path, encoder_weights: str | None = None) -> TrainConfig:
         """Read a config.
+
+        Parameters
+        ----------
+        encoder_weights
+            Replaces the config's own if given.
 
         Raises
         ------
         SettingsError
-            E-CONFIG: not TOML, an unknown or missing key, a value of the wrong kind or out of range.
+            E-CONFIG: not TOML, an unknown or missing key, a value of the wrong kind, out of range or at odds.
         """
         try:
-            table = tomllib.loads(path.read_text("utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            table = _completed(tomllib.loads(path.read_text("utf-8")), encoder_weights)
+            config: TrainConfig = record_from(cls, table)
+            ModelSpec.from_json(config.draft_spec().to_json())
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValueError) as error:
             raise SettingsError("E-CONFIG", str(error), where=path) from error
-        try:
-            config: TrainConfig = _value(cls, table, "")
-        except (TypeError, ValueError) as error:
-            raise SettingsError("E-CONFIG", str(error), where=path) from error
+        except BundleError as error:
+            raise SettingsError("E-CONFIG", f"[model] makes no bundle: {error.what}", where=path) from error
         return config
 
     def as_dict(self) -> dict[str, Any]:
@@ -115,45 +165,17 @@ class TrainConfig:
     def draft_spec(self) -> ModelSpec:
         """Describe the bundle that this training makes, before there are weights."""
         fields = {f.name: getattr(self.model, f.name) for f in dataclasses.fields(self.model)}
-        del fields["encoder_weights"]
+        del fields["encoder_weights"], fields["start_from"], fields["start_share"]
         return ModelSpec(**fields, weights_sha256="0" * 64)
 
 
-def _value(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - a type and a value of it
-    """Check a TOML value against a type and build dataclasses and tuples on the way."""
-    origin = typing.get_origin(kind)
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        return _record(kind, value, where)
-    if origin is tuple:
-        return _tuple(typing.get_args(kind), value, where)
-    if origin is dict and isinstance(value, dict):
-        _, inner = typing.get_args(kind)
-        return {key: _value(inner, item, f"{where}.{key}") for key, item in value.items()}
-    if kind is float and type(value) is int:
-        return float(value)
-    if isinstance(origin or kind, types.GenericAlias) or type(value) is not (origin or kind):
-        raise ValueError(f"{where} is {value!r}, not a {getattr(kind, '__name__', kind)}")
-    return value
-
-
-def _record(kind: type, value: Any, where: str) -> Any:  # noqa: ANN401 - any of the dataclasses above
-    if not isinstance(value, dict):
-        raise ValueError(f"{where or 'the config'} is not a table")
-    hints = typing.get_type_hints(kind)
-    names = [f.name for f in dataclasses.fields(kind)]
-    if unknown := sorted(set(value) - set(names)):
-        raise ValueError(f"unknown key in [{where}]: {', '.join(unknown)}")
-    prefix = f"{where}." if where else ""
-    return kind(**{name: _value(hints[name], item, prefix + name) for name, item in value.items()})
-
-
-def _tuple(kinds: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:  # noqa: ANN401
-    if not isinstance(value, list | tuple):
-        raise ValueError(f"{where} is not a list")
-    if len(kinds) == 2 and kinds[1] is Ellipsis:
-        kinds = (kinds[0],) * len(value)
-    if len(kinds) != len(value):
-        raise ValueError(f"{where} has {len(value)} values instead of {len(kinds)}")
-    return tuple(
-        _value(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(zip(kinds, value, strict=True))
-    )
+def _completed(table: dict[str, Any], encoder_weights: str | None) -> dict[str, Any]:
+    """Put in what the TOML leaves to the encoder, and what the caller wants otherwise."""
+    model = table.get("model")
+    if not isinstance(model, dict) or not isinstance(encoder := model.get("encoder"), str):
+        return table
+    if encoder not in encoder_names():
+        raise ValueError(f"model.encoder is {encoder!r}: there is no such encoder")
+    mean, std = preprocessing(encoder)
+    changed = {} if encoder_weights is None else {"encoder_weights": encoder_weights}
+    return {**table, "model": {"mean": mean, "std": std, **model, **changed}}

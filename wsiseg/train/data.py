@@ -1,7 +1,8 @@
-"""Labelled fields from folders with an `index.csv`, and random crops of them at the model's resolution.
+"""Labelled fields from folders with an `index.csv`.
 
 A data folder holds `index.csv` with the columns image, instances, group, split and mpp; the files it names lie
-below the folder. Instance maps are 16-bit PNGs, 0 = background, 1..n = nuclei.
+below the folder. Instance maps are 16-bit PNGs, 0 = background, 1..n = nuclei. A column `ignore` may name 8-bit
+PNGs that say where the truth is not to be trusted: `COUNTED`, `OUTSIDE_FIELD` or `BOX_ONLY` for each pixel.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ import numpy as np
 from wsiseg.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     import numpy.typing as npt
 
     from wsiseg.models.heads import Head
 
-_COLUMNS = ("image", "instances", "group", "split", "mpp")
+_COLUMNS = ("image", "group", "split", "mpp")
+COUNTED, OUTSIDE_FIELD, BOX_ONLY = 0, 1, 2
+"""Values of an `ignore` map: the truth holds; nobody labelled here; a nucleus was labelled by its box alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +34,12 @@ class FieldEntry:
 
     image: Path
     instances: Path
+    """The truth: an instance map, or the file of the other column that was asked for."""
     group: str
     """Patient or organ: what must not be in two splits."""
     split: str
     mpp: float
+    ignore: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +50,18 @@ class TrainingField:
     """(h, w, 3)."""
     targets: npt.NDArray[np.uint8]
     """(h, w, maps), 0..255 for 0..1; scale-free, so they can be resized with the image."""
+    counted: npt.NDArray[np.uint8]
+    """(h, w); 255 where the truth holds, 0 where pixels are not to count."""
     mpp: float
 
 
-def read_index(folder: Path, split: str) -> list[FieldEntry]:
+def read_index(folder: Path, split: str, truth: str = "instances") -> list[FieldEntry]:
     """List the fields of one split, in the file's order.
+
+    Parameters
+    ----------
+    truth
+        Column that names the files of the truth.
 
     Raises
     ------
@@ -62,19 +73,21 @@ def read_index(folder: Path, split: str) -> list[FieldEntry]:
         raise SettingsError("E-DATA", "the data folder has no index.csv", where=folder)
     with index.open(newline="", encoding="utf-8") as lines:
         reader = csv.DictReader(lines)
-        missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
+        missing = [name for name in (*_COLUMNS, truth) if name not in (reader.fieldnames or ())]
         if missing:
             raise SettingsError("E-DATA", f"columns are missing: {', '.join(missing)}", where=index)
         rows = [row for row in reader if row["split"] == split]
     if not rows:
         raise SettingsError("E-DATA", f"no field has the split {split!r}", where=index)
-    return [_entry(folder, row, index) for row in rows]
+    return [_entry(row, truth, index) for row in rows]
 
 
-def _entry(folder: Path, row: dict[str, str], index: Path) -> FieldEntry:
-    image, instances = folder / row["image"], folder / row["instances"]
-    for path in (image, instances):
-        if not path.is_file():
+def _entry(row: dict[str, str], truth: str, index: Path) -> FieldEntry:
+    folder = index.parent
+    image, instances = folder / row["image"], folder / row[truth]
+    ignore = folder / row["ignore"] if row.get("ignore") else None
+    for path in (image, instances, ignore):
+        if path and not path.is_file():
             raise SettingsError("E-DATA", "a file named in index.csv is not there", where=path)
     try:
         mpp = float(row["mpp"])
@@ -82,7 +95,7 @@ def _entry(folder: Path, row: dict[str, str], index: Path) -> FieldEntry:
         mpp = 0.0
     if not 0.01 < mpp < 100:
         raise SettingsError("E-DATA", f"mpp {row['mpp']!r} of {row['image']} cannot be true", where=index)
-    return FieldEntry(image, instances, row["group"], row["split"], mpp)
+    return FieldEntry(image, instances, row["group"], row["split"], mpp, ignore)
 
 
 def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
@@ -102,49 +115,21 @@ def read_labels(path: Path) -> npt.NDArray[np.int32]:
     return np.asarray(labels, np.int32)
 
 
+def read_ignore(entry: FieldEntry, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """Read a field's (h, w) map of `COUNTED`, `OUTSIDE_FIELD` and `BOX_ONLY`; all counted where it has none."""
+    if entry.ignore is None:
+        return np.full(shape, COUNTED, np.uint8)
+    codes = cv2.imdecode(np.fromfile(entry.ignore, np.uint8), cv2.IMREAD_UNCHANGED)
+    if codes is None or codes.shape != shape or codes.dtype != np.uint8 or codes.max() > BOX_ONLY:
+        raise SettingsError("E-DATA", "not an ignore map of the image's size", where=entry.ignore)
+    return np.asarray(codes, np.uint8)
+
+
 def load_field(entry: FieldEntry, head: Head) -> TrainingField:
     """Read one field and compute the head's targets."""
     rgb, labels = read_rgb(entry.image), read_labels(entry.instances)
     if rgb.shape[:2] != labels.shape:
         raise SettingsError("E-DATA", "image and instance map differ in size", where=entry.image)
     targets = np.rint(head.targets(labels) * 255).astype(np.uint8)
-    return TrainingField(rgb, np.ascontiguousarray(targets.transpose(1, 2, 0)), entry.mpp)
-
-
-class CropSampler:
-    """Random crops of fields from several sources, each source with its own share of the crops."""
-
-    def __init__(
-        self, sources: Sequence[Sequence[TrainingField]], shares: Sequence[float], mpp: float, crop_px: int
-    ) -> None:
-        self._sources = sources
-        self._shares = np.asarray(shares, np.float64) / np.sum(shares)
-        self._mpp = mpp
-        self._crop_px = crop_px
-
-    def draw(
-        self, random: np.random.Generator, scale: float
-    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-        """Give one crop: (crop, crop, 3) pixels and (crop, crop, maps) targets.
-
-        Parameters
-        ----------
-        scale
-            Zoom beside the one that brings the field to the model's mpp; above 1 nuclei look larger. A field
-            too small for the zoom gives all it has.
-        """
-        source = self._sources[int(random.choice(len(self._sources), p=self._shares))]
-        chosen = source[int(random.integers(len(source)))]
-        height, width = chosen.targets.shape[:2]
-        side = min(round(self._crop_px * self._mpp / chosen.mpp / scale), height, width)
-        y = int(random.integers(height - side + 1))
-        x = int(random.integers(width - side + 1))
-        part = slice(y, y + side), slice(x, x + side)
-        return resized(chosen.rgb[part], self._crop_px), resized(chosen.targets[part], self._crop_px)
-
-
-def resized(image: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
-    """Resize a square (h, h, channels) image to (side, side, channels)."""
-    method = cv2.INTER_AREA if side < image.shape[0] else cv2.INTER_LINEAR
-    out = cv2.resize(np.ascontiguousarray(image), (side, side), interpolation=method)
-    return np.asarray(out, np.uint8).reshape(side, side, -1)
+    counted = np.where(read_ignore(entry, labels.shape) == COUNTED, 255, 0).astype(np.uint8)
+    return TrainingField(rgb, np.ascontiguousarray(targets.transpose(1, 2, 0)), counted, entry.mpp)

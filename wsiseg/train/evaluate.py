@@ -2,62 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from wsiseg.errors import SettingsError
+from wsiseg.host import usable_cores
+from wsiseg.models.devices import choose_device
 from wsiseg.models.heads import make_head
 from wsiseg.models.network import load_network
-from wsiseg.train.data import read_index, read_labels, read_rgb
-from wsiseg.train.metrics import Counts, compare
+from wsiseg.train.confusion import Confusion
+from wsiseg.train.data import COUNTED, OUTSIDE_FIELD, read_ignore, read_index, read_labels, read_rgb
+from wsiseg.train.dots import DOTS, compare_dots, labelled_by_dots, read_dots
+from wsiseg.train.metrics import compare, compare_outlines, counted_part
 from wsiseg.train.pixels import at_mpp, normalised
+from wsiseg.train.scores import EvaluationResult, FieldScore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from typing import Any
 
     import numpy.typing as npt
     from torch import nn
 
     from wsiseg.models.bundle import ModelBundle, ModelSpec
+    from wsiseg.models.heads import Head
+    from wsiseg.train.data import FieldEntry
+    from wsiseg.train.metrics import Counts, OutlineCounts
 
 _STRIDE_PX = 32
 """The encoder halves the image five times."""
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationResult:
-    """Figures of one bundle on one split."""
-
-    bundle: str
-    split: str
-    images: tuple[tuple[str, Counts], ...]
-    """Path of each image, below the data folder, and its counts."""
-
-    @property
-    def total(self) -> Counts:
-        """The counts of all images together."""
-        return sum((counts for _, counts in self.images), Counts())
-
-    def as_dict(self) -> dict[str, Any]:
-        """Give what `wsiseg evaluate --json` prints; `mean` averages over images, the rest pools them."""
-        total = self.total
-        each = [counts for _, counts in self.images]
-        names = ("dice", "f1", "precision", "recall", "pq", "aji")
-        return {
-            "bundle": self.bundle,
-            "split": self.split,
-            "images": len(each),
-            "nuclei_true": total.true,
-            "nuclei_predicted": total.predicted,
-            **{name: round(getattr(total, name), 4) for name in names},
-            "mean": {
-                name: round(sum(getattr(counts, name) for counts in each) / len(each), 4)
-                for name in ("dice", "f1", "pq", "aji")
-            },
-        }
+_HALF = 128
+"""The lowest 8-bit value of a probability of at least 0.5."""
 
 
 def evaluate_bundle(
@@ -66,38 +44,87 @@ def evaluate_bundle(
     split: str,
     device: str = "cpu",
     progress: Callable[[int, int], None] = lambda _done, _total: None,
+    *,
+    count_boxes: bool = False,
 ) -> EvaluationResult:
-    """Score a bundle on one split of a data folder with an `index.csv`.
+    """Score a bundle on one split of a data folder with an `index.csv`, of instance maps or of dots.
 
     Parameters
     ----------
+    device
+        As for `choose_device`.
     progress
         Called with the number of fields done and their total.
+    count_boxes
+        Take nuclei that only a box marks as nuclei of the box's shape, instead of ignoring its pixels.
 
     Raises
     ------
     BundleError
         The weights are refused.
     SettingsError
-        E-DATA: the data folder cannot be used.
+        E-DATA: the data folder cannot be used. E-DEVICE: no such device here.
     """
-    spec, head = bundle.spec, bundle.head()
-    entries = read_index(data_dir, split)
-    predictor = FieldPredictor(load_network(bundle), spec, device)
-    found = []
+    by_dots = labelled_by_dots(data_dir)
+    entries = read_index(data_dir, split, DOTS if by_dots else "instances")
+    torch.set_num_threads(usable_cores())
+    predictor = FieldPredictor(load_network(bundle), bundle.spec, choose_device(device))
+    head = bundle.head()
+    fields = []
     for done, entry in enumerate(entries, 1):
-        labels = head.decode(predictor.maps(read_rgb(entry.image), entry.mpp))
-        truth = read_labels(entry.instances)
-        counts = compare(truth, to_grid(labels, truth.shape))
-        found.append((entry.image.relative_to(data_dir).as_posix(), counts))
+        name = entry.image.relative_to(data_dir).as_posix()
+        rgb = read_rgb(entry.image)
+        maps = predictor.maps(rgb, entry.mpp)
+        if by_dots:
+            nuclei = compare_dots(head.decode(maps), read_dots(entry.instances, rgb.shape), rgb.shape)
+            fields.append(FieldScore(name, entry.group, nuclei))
+        else:
+            truth, codes = _truth(entry, rgb.shape[:2])
+            fields.append(
+                FieldScore(name, entry.group, *_scores(head, maps, truth, codes, count_boxes=count_boxes))
+            )
         progress(done, len(entries))
-    return EvaluationResult(spec.name, split, tuple(found))
+    boxes = "count" if count_boxes else "ignore"
+    return EvaluationResult(bundle, data_dir.resolve().name, split, boxes, tuple(fields))
+
+
+def _truth(entry: FieldEntry, shape: tuple[int, ...]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+    """Read a field's labels and its ignore map."""
+    truth = read_labels(entry.instances)
+    if truth.shape != shape:
+        raise SettingsError("E-DATA", "image and instance map differ in size", where=entry.image)
+    return truth, read_ignore(entry, shape)
+
+
+def _scores(
+    head: Head,
+    maps: npt.NDArray[np.uint8],
+    truth: npt.NDArray[np.int32],
+    codes: npt.NDArray[np.uint8],
+    *,
+    count_boxes: bool,
+) -> tuple[Counts, OutlineCounts, Confusion]:
+    """Compare predicted maps with the truth's labels where the ignore map lets them count."""
+    labels, probability = to_grid(head.decode(maps), truth.shape), to_grid(maps[0], truth.shape)
+    outside, unsure = codes == OUTSIDE_FIELD, codes != COUNTED
+    ignored = outside if count_boxes else unsure
+    inside = counted_part(labels, outside)
+    return (
+        compare(counted_part(truth, ignored), inside if count_boxes else counted_part(labels, ignored)),
+        # A box beside an outline is no reason to cut what was predicted on the outline.
+        compare_outlines(counted_part(truth, unsure), inside),
+        Confusion.of(truth > 0, probability >= _HALF, ~ignored),
+    )
 
 
 class FieldPredictor:
-    """A network that takes whole fields of any size and resolution."""
+    """A network that takes whole fields of any size and resolution.
 
-    def __init__(self, network: nn.Module, spec: ModelSpec, device: str = "cpu") -> None:
+    It computes in float32 on every device, unlike `wsiseg.predict`: a figure of a model card must come out the
+    same wherever it is checked.
+    """
+
+    def __init__(self, network: nn.Module, spec: ModelSpec, device: torch.device | str = "cpu") -> None:
         self._network = network.to(device).to(memory_format=torch.channels_last).eval()
         self._head = make_head(spec)
         self._device = device
@@ -110,15 +137,17 @@ class FieldPredictor:
         height, width = scaled.shape[:2]
         padded = np.pad(scaled, ((0, -height % _STRIDE_PX), (0, -width % _STRIDE_PX), (0, 0)), mode="symmetric")
         batch = normalised(padded[None], self._spec.mean, self._spec.std, self._device)
-        maps = self._head.activate(self._network(batch))[0, :, :height, :width]
+        # Otherwise cuDNN rounds float32 to 10 bits of mantissa before it multiplies.
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            maps = self._head.activate(self._network(batch))[0, :, :height, :width]
         quantised: npt.NDArray[np.uint8] = (maps * 255).round().to(torch.uint8).cpu().numpy()
         return quantised
 
 
-def to_grid(labels: npt.NDArray[np.int32], shape: tuple[int, ...]) -> npt.NDArray[np.int32]:
-    """Bring labels to the grid of another resolution of the same field, by the nearest pixel's centre."""
+def to_grid(pixels: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Bring labels or a map to the grid of another resolution of the same field, by the nearest pixel's centre."""
     rows, columns = (
         ((np.arange(wanted) + 0.5) * have / wanted).astype(np.intp)
-        for have, wanted in zip(labels.shape, shape, strict=True)
+        for have, wanted in zip(pixels.shape, shape, strict=True)
     )
-    return labels[np.ix_(rows, columns)]
+    return pixels[np.ix_(rows, columns)]

@@ -13,39 +13,59 @@ from wsiseg import fsio
 from wsiseg.errors import SettingsError
 from wsiseg.models.bundle import SPEC_FILE, WEIGHTS_FILE, ModelBundle, load_bundle
 from wsiseg.models.network import build_network, stored_tensors
+from wsiseg.train.card import write_card
 from wsiseg.train.checkpoint import load_checkpoint, same_training
-from wsiseg.train.config import TrainConfig
+from wsiseg.train.trainer import bundle_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from wsiseg.train.config import TrainConfig
+
 
 def export_bundle(
-    config_path: Path, checkpoint: Path, folder: Path, metrics: Mapping[str, Any] | None = None
+    config: TrainConfig,
+    checkpoint: Path,
+    folder: Path,
+    metrics: Mapping[str, Any] | None = None,
+    words: Path | None = None,
 ) -> ModelBundle:
-    """Write a training's averaged weights as a bundle, in half precision, and open it.
+    """Write a training's weights as a bundle in half precision, and open it.
 
     The config's decoding thresholds may have changed since the training: they are what is chosen last.
+
+    Parameters
+    ----------
+    metrics
+        Name -> summary of an evaluation.
+    words
+        The part of the model card that is written by hand (`write_card`).
 
     Raises
     ------
     SettingsError
         E-CONFIG: the checkpoint belongs to another training.
     """
-    config = TrainConfig.from_toml(config_path)
     groups, state = load_checkpoint(checkpoint)
     if not same_training(state["config"], config.as_dict()):
         raise SettingsError("E-CONFIG", "the checkpoint belongs to another config", where=checkpoint)
     draft = config.draft_spec()
+    tensors = bundle_weights(groups, config.model.start_share)
     names = stored_tensors(build_network(draft))
-    weights = save({name: groups["averaged"][name].to(torch.float16).contiguous() for name in names})
+    weights = save({name: tensors[name].to(torch.float16).contiguous() for name in names})
     spec = dataclasses.replace(
         draft,
         weights_sha256=hashlib.sha256(weights).hexdigest(),
-        training={"steps": state["step"], "history": state["history"], "config": config.as_dict()},
+        training={
+            "steps": state["step"],
+            "history": state["epochs"]["rows"],
+            "numerics": state["numerics"],
+            "config": config.as_dict(),
+        },
         metrics=dict(metrics or {}),
     )
     fsio.write_atomic(folder / WEIGHTS_FILE, weights)
+    write_card(ModelBundle(spec, folder, ""), words)
     fsio.write_atomic(folder / SPEC_FILE, spec.to_json())
     return load_bundle(folder)

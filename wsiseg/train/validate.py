@@ -1,64 +1,82 @@
-"""Quick figures of a network in training: loss and Dice on whole validation fields, without decoding."""
+"""Figures of a network in training on the validation fields, without decoding."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from wsiseg.models.heads import make_head
 from wsiseg.models.network import build_network
+from wsiseg.train.batches import Batch
+from wsiseg.train.crops import center_crop, whole_field
 from wsiseg.train.data import load_field, read_index
-from wsiseg.train.pixels import at_mpp, normalised
+from wsiseg.train.epochs import BatchFigures, mean_figures
+from wsiseg.train.pixels import normalised, targets_and_weight
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
-    import numpy.typing as npt
     from torch import Tensor
 
-    from wsiseg.models.bundle import ModelSpec
+    from wsiseg.models.heads import Head
+    from wsiseg.train.config import TrainConfig
     from wsiseg.train.data import TrainingField
+
+_STRIDE_PX = 32
+"""The encoder halves the image five times."""
 
 
 class Validation:
-    """The validation fields of all sources, at the model's resolution."""
+    """The validation fields of all sources: batches of their middles if the training sees those, else singly."""
 
-    def __init__(self, spec: ModelSpec, root: Path, folders: Sequence[str]) -> None:
-        self._spec = spec
-        self._head = make_head(spec)
-        self._network = build_network(spec).to(memory_format=torch.channels_last).eval()
+    def __init__(self, config: TrainConfig, root: Path, device: torch.device) -> None:
+        self._config = config
+        self._device = device
+        self._head: Head = make_head(config.draft_spec())
+        self._network = build_network(config.draft_spec()).to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self._sources = {
-            folder: [
-                _cut_to_network(load_field(entry, self._head), spec.mpp)
-                for entry in read_index(root / folder, "val")
-            ]
-            for folder in folders
+            source.folder: list(_batches(config, _fields(root / source.folder, self._head)))
+            for source in config.sources
         }
 
     @torch.inference_mode()
-    def figures(self, weights: dict[str, Tensor]) -> dict[str, float]:
-        """Give loss and pooled Dice of each source under the given weights."""
+    def figures(self, weights: dict[str, Tensor], context: torch.autocast) -> dict[str, float]:
+        """Give mean loss, IoU and F-score over the batches, and those of each source where there are several.
+
+        Parameters
+        ----------
+        weights
+            The network's tensors.
+        context
+            What the network computes in.
+        """
         self._network.load_state_dict(weights)
-        found = {}
-        for folder, fields in self._sources.items():
-            losses, both, either = [], 0.0, 0.0
-            for pixels, targets in fields:
-                logits = self._network(normalised(pixels[None], self._spec.mean, self._spec.std))
-                truth = torch.from_numpy(targets).permute(2, 0, 1)[None].float() / 255
-                losses.append(self._head.loss(logits, truth, torch.ones_like(truth[:, :1])).item())
-                inside, real = self._head.activate(logits)[:, 0] >= 0.5, truth[:, 0] >= 0.5
-                both += float((inside & real).sum())
-                either += float(inside.sum() + real.sum())
-            found[f"{folder}_loss"] = sum(losses) / len(losses)
-            found[f"{folder}_dice"] = 2 * both / max(either, 1.0)
-        return found
+        with context:  # the losses take float32, whatever the context
+            found = {name: [self._of(batch) for batch in batches] for name, batches in self._sources.items()}
+        figures = mean_figures([each for batches in found.values() for each in batches], "val_{}")
+        if len(found) > 1:
+            for name, batches in found.items():
+                figures |= mean_figures(batches, "val_{}:" + name)
+        return figures
+
+    def _of(self, batch: Batch) -> BatchFigures:
+        model = self._config.model
+        logits = self._network(normalised(batch.pixels, model.mean, model.std, self._device)).float()
+        targets, weight = targets_and_weight(batch.planes, self._device)
+        loss = self._head.loss(logits, targets, weight)
+        return BatchFigures.of(loss, self._head.activate(logits), targets, weight)
 
 
-def _cut_to_network(source: TrainingField, mpp: float) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Resample a field to the model's mpp and cut it to multiples of 32 px, which the encoder needs."""
-    rgb, targets = at_mpp(source.rgb, source.mpp, mpp), at_mpp(source.targets, source.mpp, mpp)
-    height, width = (n // 32 * 32 for n in rgb.shape[:2])
-    return np.ascontiguousarray(rgb[:height, :width]), np.ascontiguousarray(targets[:height, :width])
+def _fields(folder: Path, head: Head) -> Iterator[TrainingField]:
+    return (load_field(entry, head) for entry in read_index(folder, "val"))
+
+
+def _batches(config: TrainConfig, fields: Iterator[TrainingField]) -> Iterator[Batch]:
+    mpp, schedule = config.model.mpp, config.schedule
+    if schedule.crop == "random":
+        return (Batch.of([whole_field(field, mpp, _STRIDE_PX)]) for field in fields)
+    crops = [center_crop(field, mpp, schedule.crop_px) for field in fields]
+    starts = range(0, len(crops), schedule.batch)
+    return (Batch.of(crops[start : start + schedule.batch]) for start in starts)

@@ -9,7 +9,7 @@ import numpy as np
 
 from wsiseg.models.heads.components import Pixels, Sizes, components_at, numbered
 from wsiseg.models.heads.growth import level_of
-from wsiseg.models.heads.losses import soft_dice_loss, weighted_mean
+from wsiseg.models.heads.losses import focal_loss, jaccard_loss
 from wsiseg.models.heads.settings import limited, read_settings
 
 if TYPE_CHECKING:
@@ -61,12 +61,12 @@ class SemanticHead:
         return (labels > 0).astype(np.float32)[None]
 
     def loss(self, logits: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
-        """Cross-entropy and Dice; with two classes the softmax is the sigmoid of the logits' difference."""
-        from torch.nn import functional
+        """Focal and Jaccard loss over both classes, as in the thesis."""
+        import torch
 
-        difference = logits[:, 1:] - logits[:, :1]
-        entropy = functional.binary_cross_entropy_with_logits(difference, targets, reduction="none")
-        return weighted_mean(entropy, weight) + soft_dice_loss(difference.sigmoid(), targets, weight)
+        probabilities = logits.softmax(1)
+        truth = torch.cat([1.0 - targets, targets], 1)
+        return focal_loss(probabilities, truth, weight) + jaccard_loss(probabilities, truth, weight)
 
     def decode(self, maps: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
         """Label the connected parts of the foreground that are neither too small nor too large."""

@@ -1,0 +1,73 @@
+"""Fields whose nuclei are marked by a dot each, and how many of the dots a prediction finds.
+
+Such a data folder has a column `labels` in its `index.csv`, not `instances`: text files with a row `y x class` for
+each nucleus, in pixels of the image, 0 = its first row or column. Neither the class nor `ignore` maps are read.
+"""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from wsiseg.errors import SettingsError
+from wsiseg.train.metrics import Detections
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+DOTS = "labels"
+"""Column of `index.csv` that names the files of dots."""
+
+
+def labelled_by_dots(folder: Path) -> bool:
+    """Tell whether a data folder has dots for its truth, and no instance maps."""
+    index = folder / "index.csv"
+    if not index.is_file():
+        return False
+    with index.open(newline="", encoding="utf-8") as lines:
+        header = next(csv.reader(lines), [])
+    return DOTS in header and "instances" not in header
+
+
+def read_dots(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """Read the dots of an image of a shape as (n, 2) rows of y and x.
+
+    Raises
+    ------
+    SettingsError
+        E-DATA: a row does not begin with two numbers, or its dot lies outside the image.
+    """
+    try:
+        rows = [line.split() for line in path.read_text("utf-8").splitlines() if line.strip()]
+        dots = np.array([(float(row[0]), float(row[1])) for row in rows]).reshape(-1, 2)
+    except (IndexError, ValueError):
+        raise SettingsError("E-DATA", "a row is not `y x class`", where=path) from None
+    if not ((dots >= 0) & (dots < shape[:2])).all():
+        raise SettingsError("E-DATA", "a dot lies outside its image; rows are `y x class`", where=path)
+    return dots
+
+
+def compare_dots(
+    labels: npt.NDArray[np.integer], dots: npt.NDArray[np.float64], shape: tuple[int, ...]
+) -> Detections:
+    """Compare (h, w) labels with the (n, 2) dots of an image of the same field.
+
+    A dot is in the nucleus whose label is at the centre of the dot's pixel. A nucleus that holds a dot matches,
+    one to one: each further dot in it is missed, as are dots on the background. A nucleus without a dot is a
+    false one, at the image's edge too.
+
+    Parameters
+    ----------
+    shape
+        Of the image, whose pixels the dots are given in; the labels may have another resolution.
+    """
+    scale = np.array(labels.shape) / shape[:2]
+    row, column = np.minimum((dots + 0.5) * scale, np.array(labels.shape) - 1).astype(np.intp).T
+    held = np.unique(labels[row, column])
+    return Detections(
+        predicted=int(np.count_nonzero(np.unique(labels))), true=len(dots), matched=int(np.count_nonzero(held))
+    )
