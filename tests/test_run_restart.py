@@ -21,7 +21,7 @@ from wsiseg import fsio
 from wsiseg.errors import DamageError, OutputError
 from wsiseg.run import State, inspect_run, verify_run
 from wsiseg.run.folder import RunFolder
-from wsiseg.run.ledger import Ledger
+from wsiseg.run.ledger import Entry, Ledger
 from wsiseg.run.lock import locked
 from wsiseg.tiling import Block
 
@@ -296,13 +296,13 @@ def test_torn_and_damaged_ledger_lines_are_dropped(tmp_path):
     ledger = Ledger(path)
     blocks = [Block(0, column) for column in range(4)]
     for block in blocks:
-        ledger.record("maps", block, 7, tiles=1)
+        ledger.record(Entry("maps", block.name, 7, {"tiles": 1}))
     data = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(data[0] + data[1].replace(b"maps", b"mops") + data[2] + data[3][:-9])
     again = Ledger(path)
     found = [block for block in blocks if again.find("maps", block)]
     assert found == [blocks[0], blocks[2]]
-    again.record("maps", blocks[3], 8, tiles=1)
+    again.record(Entry("maps", blocks[3].name, 8, {"tiles": 1}))
     assert Ledger(path).find("maps", blocks[3]).crc == 8
 
 

@@ -1,8 +1,7 @@
-"""Stage three of a run: from decoded blocks to the deliverables, under partial names until all are there."""
+"""The last stage of a run: from decoded blocks to the deliverables, staged until all are there."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,24 +16,25 @@ from wsiseg.export.report import ReportImages, render_report
 from wsiseg.host import usable_cores
 from wsiseg.run import folder as names
 from wsiseg.run.fields import example_fields
+from wsiseg.run.staging import staged
+from wsiseg.run.stores import NucleiStore
 from wsiseg.run.summary import summarise
 from wsiseg.run.tally import Tally
 from wsiseg.slides import thumbnail
 from wsiseg.stitch import stitch_slide
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import numpy.typing as npt
 
     from wsiseg.geometry import Frame
     from wsiseg.nuclei import Nuclei
-    from wsiseg.run.engine import Engine
-    from wsiseg.run.folder import RunFolder
+    from wsiseg.run.meter import Meter
     from wsiseg.run.plan import RunPlan
     from wsiseg.run.progress import Progress
-    from wsiseg.run.stores import NucleiStore
+    from wsiseg.run.staging import Staged
     from wsiseg.slides import Slide
     from wsiseg.stitch import Part
     from wsiseg.tiling import Block
@@ -43,54 +43,27 @@ OVERVIEW_PX = 2048
 """Long side of the overview at most; it is also the image at the root of the mask store."""
 
 
-@dataclass(frozen=True)
-class Results:
-    """Finished deliverables that do not have their final names yet."""
-
-    paths: tuple[Path, ...]
-    """Final names; the content lies under their partial names."""
-    summary: dict[str, Any]
-
-    def publish(self) -> None:
-        """Give every deliverable its final name."""
-        for path in self.paths:
-            fsio.publish(fsio.partial_name(path), path)
-
-
-def finish(plan: RunPlan, folder: RunFolder, engine: Engine, slide: Slide, progress: Progress) -> Results:
-    """Make every deliverable from the decoded blocks, and publish nothing.
+class Numbered:
+    """The nuclei of a run with their ids in the whole slide, block by block.
 
     Ids count the nuclei block by block, row by row, so they follow from the blocks alone.
+
+    Parameters
+    ----------
+    work
+        The run's working folder.
+    facts
+        What the ledger says of each decoded block.
     """
-    nuclei = _Numbered(engine, progress)
-    out = folder.path
-    with engine.timed("tables"):
-        progress.stage("blocks", 3 * len(nuclei.first_ids))
-        tally = Tally(plan.grid)
-        header, stem = _header(plan), out / "nuclei"
-        tables = load_exporter("geoparquet")(nuclei.batches(tally), nuclei.total, stem, header)
-        tables += load_exporter("geojson")(nuclei.batches(), nuclei.total, stem, header)
-    with engine.timed("pages"):
-        picture = thumbnail(slide, OVERVIEW_PX)
-        summary = summarise(plan, engine, tally)
-        fields = example_fields(plan, slide, tally, engine.nuclei)
-        pages = _write_pages(plan, out, nuclei, (summary, picture, fields))
-    with engine.timed("masks"):
-        masks = _write_masks(plan, out / names.MASKS, nuclei, picture, progress)
-    return Results((*tables, *pages, masks), summary)
 
-
-class _Numbered:
-    """The nuclei of a run with their ids in the whole slide, block by block."""
-
-    def __init__(self, engine: Engine, progress: Progress) -> None:
-        self.store = engine.nuclei
-        self._progress = progress
-        counts = [engine.decoded[block].facts["nuclei"] for block in engine.active]
+    def __init__(self, work: Path, facts: Mapping[Block, dict[str, int]], progress: Progress) -> None:
+        self.store = NucleiStore(work)
+        self.progress = progress
+        blocks = sorted(facts)
+        self.facts = [facts[block] for block in blocks]
+        counts = [fact["nuclei"] for fact in self.facts]
         self.total = sum(counts)
-        self.first_ids: dict[Block, int] = dict(
-            zip(engine.active, np.cumsum([1, *counts])[:-1].tolist(), strict=True)
-        )
+        self.first_ids: dict[Block, int] = dict(zip(blocks, np.cumsum([1, *counts])[:-1].tolist(), strict=True))
 
     def batches(self, tally: Tally | None = None) -> Iterator[Nuclei]:
         """Give each block's nuclei, counting them on the way if asked."""
@@ -99,12 +72,29 @@ class _Numbered:
             if tally is not None:
                 tally.add(nuclei)
             yield nuclei
-            self._progress.advance()
+            self.progress.advance()
 
     def centroids(self) -> Iterator[npt.NDArray[np.float64]]:
         """Give each block's centroids, (n, 2) level-0 (x, y)."""
         for nuclei in self.batches():
             yield np.stack([nuclei.centroid_x, nuclei.centroid_y], axis=1)
+
+
+def write_tables(
+    plan: RunPlan, nuclei: Numbered, attempt: Path, slide: Slide, meter: Meter
+) -> tuple[list[Staged], dict[str, Any]]:
+    """Make tables and pages in the folder of an attempt; give them, and the content of the summary."""
+    nuclei.progress.stage("blocks", 3 * len(nuclei.first_ids))
+    tally = Tally(plan.grid)
+    header, stem = _header(plan), attempt / "nuclei"
+    with meter.timed("tables"):
+        tables = load_exporter("geoparquet")(nuclei.batches(tally), nuclei.total, stem, header)
+        tables += load_exporter("geojson")(nuclei.batches(), nuclei.total, stem, header)
+    with meter.timed("pages"):
+        summary = summarise(plan, nuclei.facts, tally)
+        fields = example_fields(plan, slide, tally, nuclei)
+        pages = _write_pages(plan, attempt, nuclei, thumbnail(slide, OVERVIEW_PX), (summary, fields))
+    return [staged(path) for path in (*tables, *pages)], summary
 
 
 def load_part(store: NucleiStore, first_ids: dict[Block, int], block: Block) -> Part:
@@ -130,12 +120,14 @@ def _header(plan: RunPlan) -> ExportHeader:
 
 def _write_pages(
     plan: RunPlan,
-    out: Path,
-    nuclei: _Numbered,
-    content: tuple[dict[str, Any], tuple[npt.NDArray[np.uint8], Frame], list[tuple[str, bytes]]],
+    attempt: Path,
+    nuclei: Numbered,
+    picture: tuple[npt.NDArray[np.uint8], Frame],
+    content: tuple[dict[str, Any], list[tuple[str, bytes]]],
 ) -> tuple[Path, ...]:
     """Write overview, summary and report."""
-    summary, (image, frame), fields = content
+    image, frame = picture
+    summary, fields = content
     mpp = plan.info.checked_mpp().value
     outline = plan.tissue.outline(mpp) if plan.tissue else []
     rings = [np.asarray(ring.coords) for polygon in outline for ring in (polygon.exterior, *polygon.interiors)]
@@ -146,14 +138,13 @@ def _write_pages(
         names.REPORT: render_report(summary, ReportImages(overview, fields)).encode(),
     }
     for name, data in pages.items():
-        fsio.write_atomic(fsio.partial_name(out / name), data)
-    return tuple(out / name for name in pages)
+        fsio.write_atomic(fsio.partial_name(attempt / name), data)
+    return tuple(attempt / name for name in pages)
 
 
-def _write_masks(
-    plan: RunPlan, path: Path, nuclei: _Numbered, picture: tuple[npt.NDArray[np.uint8], Frame], progress: Progress
-) -> Path:
-    """Make the mask store and let Dask paint it, a task a shard."""
+def write_masks(plan: RunPlan, nuclei: Numbered, attempt: Path, slide: Slide, meter: Meter) -> Staged:
+    """Make the mask store in the folder of an attempt and let Dask paint it, a task a shard."""
+    path = attempt / names.MASKS
     spec = plan.bundle.spec
     store = StoreSpec(
         frame=plan.frame,
@@ -163,29 +154,28 @@ def _write_masks(
         ngff=plan.settings.ngff,
         provenance={"slide": plan.slide_name, "model": spec.name, "model_sha256": plan.bundle.sha256},
     )
-    with fsio.explained(path):
-        arrays = create_store(fsio.partial_name(path), store, *picture)
-        shards = _Shards(progress)
+    with meter.timed("masks"), fsio.explained(path):
+        arrays = create_store(fsio.partial_name(path), store, *thumbnail(slide, OVERVIEW_PX))
         stitch_slide(
             plan.grid,
             partial(load_part, nuclei.store, nuclei.first_ids),
             nuclei=arrays.nuclei,
             classes=arrays.classes,
             workers=plan.settings.workers or usable_cores(),
-            progress=shards,
+            progress=_Shards(nuclei.progress),
         )
-    return path
+    return staged(path)
 
 
 class _Shards:
     """Turns (shards done, shards in all) into a stage of the run's progress."""
 
     def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+        self.progress = progress
         self._begun = False
 
     def __call__(self, done: int, total: int) -> None:
         if not self._begun:
-            self._progress.stage("shards", total)
+            self.progress.stage("shards", total)
             self._begun = True
-        self._progress.advance()
+        self.progress.advance()

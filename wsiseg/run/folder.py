@@ -15,9 +15,13 @@ import orjson
 from wsiseg import __version__, fsio
 from wsiseg.errors import OutputError, WsisegError
 from wsiseg.run.lock import LOCK_NAME
+from wsiseg.run.staging import forget_attempts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
+
+    from wsiseg.run.staging import Staged
 
 SCHEMA = 1
 """Layout of the run directory; raised when an older wsiseg could no longer read it."""
@@ -135,33 +139,28 @@ class RunFolder:
         digest = content.pop("digest", None)
         return content if digest == _digest(content) else None
 
-    def complete(self, performance: dict[str, Any]) -> None:
-        """Write the record of this execution, then `COMPLETE.json` over what lies under its final name."""
+    def complete(self, results: Iterable[Staged], performance: dict[str, Any]) -> None:
+        """Give every deliverable its final name, write the record of this execution, then `COMPLETE.json`."""
+        found = {one.name: one for one in results}
+        for one in found.values():
+            fsio.publish(one.path, self.path / one.name)
         fsio.write_atomic(self.path / PERFORMANCE, _dump(performance))
         content: dict[str, Any] = {"schema": SCHEMA, "run": fsio.sha256_of(self.run_json)}
-        content["deliverables"] = [fact for name in DELIVERABLES for fact in self._facts(name)]
-        content["records"] = [fact for name in RECORDS for fact in self._facts(name)]
+        content["deliverables"] = [fact for name in DELIVERABLES if name in found for fact in found[name].files]
+        content["records"] = [self._fact(name) for name in RECORDS]
         fsio.write_atomic(self.complete_json, _dump({**content, "digest": _digest(content)}))
 
-    def _facts(self, name: str) -> list[dict[str, Any]]:
-        path = self.path / name
-        if not path.exists():
-            return []
-        return [
-            {
-                "name": file.relative_to(self.path).as_posix(),
-                "size": file.stat().st_size,
-                "sha256": fsio.sha256_of(file),
-            }
-            for file in fsio.files_below(path)
-        ]
+    def _fact(self, name: str) -> dict[str, Any]:
+        file = self.path / name
+        return {"name": name, "size": file.stat().st_size, "sha256": fsio.sha256_of(file)}
 
     def clear_results(self) -> None:
         """Remove deliverables and partial ones of an attempt that did not reach its end."""
-        for name in (*DELIVERABLES, *RECORDS, "run.json", "COMPLETE.json", "error.json"):
+        for name in (*RECORDS, "run.json", "COMPLETE.json", "error.json"):
             fsio.remove(fsio.partial_name(self.path / name))
         for name in (*DELIVERABLES, *RECORDS, "COMPLETE.json", "error.json"):
             fsio.remove(self.path / name)
+        forget_attempts(self.work)
 
     def set_aside(self) -> Path | None:
         """Rename a folder that holds a run to the first free `NAME.old-N`; nothing is deleted."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wsiseg.host import usable_cores
-from wsiseg.run.engine import WINDOW_TILES
+from wsiseg.run.blocks import WINDOW_TILES
 
 if TYPE_CHECKING:
     from wsiseg.predict import Predictor
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 START_S = 6.0
 """Estimated: imports, loading the network, tissue and the last pages of a small run."""
-BASE_BYTES = 700_000_000
-"""Estimated: Python, torch and the other libraries in memory."""
+BASE_BYTES = 1_000_000_000
+"""Python, torch and the other libraries; a 20480 px slide is forecast 2.4 GB, measured 2.2 and 2.5 (fp32)."""
 WINDOW_BYTES_PER_PIXEL = 700
 """Estimated: activations of the default network in fp32."""
 DECODE_BYTES_PER_PIXEL = 30
@@ -33,10 +33,10 @@ def forecast(plan: RunPlan) -> dict[str, Any]:
     tissue = int(plan.wanted.sum())
     channels = len(plan.bundle.head().maps)
     block_bytes = plan.grid.block_px**2 * channels
-    active = sum(bool(plan.wanted[plan.grid.block_tiles(block)].any()) for block in plan.grid.blocks)
+    active = len(plan.layout.active_blocks())
     columns = plan.grid.block_shape[1]
     workers = plan.settings.workers or usable_cores()
-    window = (WINDOW_TILES * plan.grid.tile_px + 2 * plan.halo_px) ** 2
+    window = (WINDOW_TILES * plan.grid.tile_px + 2 * plan.layout.halo_px) ** 2
     windows = max(predictor.batch // WINDOW_TILES**2, 1)
     return {
         "frame": {"width": plan.frame.width, "height": plan.frame.height, "downsample": plan.frame.downsample},
@@ -60,7 +60,7 @@ def forecast(plan: RunPlan) -> dict[str, Any]:
 
 def _tiles_per_second(plan: RunPlan, predictor: Predictor) -> float:
     """Time the second of two forward passes; the first one warms up."""
-    side = WINDOW_TILES * plan.grid.tile_px + 2 * plan.halo_px
+    side = WINDOW_TILES * plan.grid.tile_px + 2 * plan.layout.halo_px
     blank = np.full((1, side, side, 3), 240, np.uint8)
     predictor.predict(blank)
     started = time.perf_counter()

@@ -11,9 +11,8 @@ import orjson
 from wsiseg import fsio
 from wsiseg.errors import DamageError, OutputError, WsisegError
 from wsiseg.run.folder import RunFolder
-from wsiseg.run.ledger import Ledger
+from wsiseg.run.ledger import MAPS, NUCLEI, Ledger
 from wsiseg.run.lock import is_locked
-from wsiseg.run.stores import MAPS, NUCLEI
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -75,13 +74,14 @@ def inspect_run(path: Path) -> RunState:
             return RunState(State.FOREIGN, f"it holds {foreign[0]!r} and no run.json")
         return RunState(State.RESUMABLE, "begun; nothing is recorded yet")
     if folder.complete_json.is_file():
-        return _finished(folder)
+        return finished_state(folder)
     if folder.error_json.is_file():
         return RunState(State.FAILED, _failure(folder))
     return _progress(folder, State.RESUMABLE, "not finished; the same command goes on")
 
 
-def _finished(folder: RunFolder) -> RunState:
+def finished_state(folder: RunFolder) -> RunState:
+    """Tell whether what `COMPLETE.json` names is there."""
     content = folder.completion()
     if content is None:
         return RunState(State.DAMAGED, "COMPLETE.json is broken; the same command makes the results again")

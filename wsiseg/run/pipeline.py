@@ -12,12 +12,14 @@ from wsiseg import __version__, fsio
 from wsiseg.errors import OutputError, ResourceError, SlideError
 from wsiseg.host import usable_cores
 from wsiseg.run.engine import Engine
-from wsiseg.run.finish import finish
+from wsiseg.run.finish import Numbered, write_masks, write_tables
 from wsiseg.run.folder import SCHEMA, SUMMARY, RunFolder, record_failure
-from wsiseg.run.inspect import State, inspect_run
+from wsiseg.run.inspect import State, finished_state
 from wsiseg.run.lock import locked
+from wsiseg.run.meter import Meter, performance
 from wsiseg.run.plan import RunPlan, plan_run
 from wsiseg.run.progress import Progress, Silent
+from wsiseg.run.staging import new_attempt
 from wsiseg.slides import fingerprint, open_pool
 
 if TYPE_CHECKING:
@@ -104,30 +106,32 @@ def _continue(
 def _work(plan: RunPlan, folder: RunFolder, predictor: Predictor, progress: Progress, started: float) -> Outcome:
     """Do all that a run needs from here on, and declare it complete."""
     folder.clear_results()
-    engine = Engine(plan, plan.bundle.head(), folder.work, progress)
+    meter = Meter(on_tiles=progress.advance)
+    engine = Engine(plan, folder.work, progress, meter)
     settings = plan.settings
     pool = open_pool(settings.slide, reader=settings.reader, mpp=settings.mpp)
     try:
         engine.run(predictor, pool, settings.workers or usable_cores())
-        _check_unchanged(plan)
-        results = finish(plan, folder, engine, pool, progress)
+        check_unchanged(plan)
+        nuclei = Numbered(folder.work, engine.facts, progress)
+        attempt = new_attempt(folder.work)
+        results, summary = write_tables(plan, nuclei, attempt, pool, meter)
+        results.append(write_masks(plan, nuclei, attempt, pool, meter))
     except MemoryError as error:
         raise ResourceError("E-MEMORY", "memory ran out", where=folder.path, fix="use --workers 1") from error
     finally:
         pool.close()
-    performance = _performance(engine, predictor, time.perf_counter() - started)
-    results.publish()
-    folder.complete(performance)
-    if not settings.keep_work:
-        fsio.remove(folder.work)
-    return Outcome(folder.path, already_complete=False, summary=results.summary, performance=performance)
+    record = performance(meter, predictor.numerics, predictor.batch, time.perf_counter() - started)
+    folder.complete(results, record)
+    fsio.remove(attempt if settings.keep_work else folder.work)
+    return Outcome(folder.path, already_complete=False, summary=summary, performance=record)
 
 
-def torch_predictor(bundle: ModelBundle, settings: RunSettings) -> Predictor:
+def torch_predictor(bundle: ModelBundle, settings: RunSettings, threads: int | None = None) -> Predictor:
     """Load the bundle's network on the device that the settings name; torch is imported only now."""
     from wsiseg.predict import TorchPredictor
 
-    return TorchPredictor(bundle, settings.device, settings.batch)
+    return TorchPredictor(bundle, settings.device, settings.batch, threads)
 
 
 def run_record(plan: RunPlan, numerics: dict[str, Any]) -> dict[str, Any]:
@@ -151,8 +155,9 @@ def run_record(plan: RunPlan, numerics: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _already_complete(folder: RunFolder) -> Outcome:
-    state = inspect_run(folder.path)
+def check_intact(folder: RunFolder) -> None:
+    """Refuse a run that was complete and has lost something since."""
+    state = finished_state(folder)
     if state.state is State.DAMAGED:
         raise OutputError(
             "E-OUT-MISSING",
@@ -160,6 +165,10 @@ def _already_complete(folder: RunFolder) -> Outcome:
             where=folder.path,
             fix="--fresh sets it aside and runs the slide again",
         )
+
+
+def _already_complete(folder: RunFolder) -> Outcome:
+    check_intact(folder)
     summary = orjson.loads((folder.path / SUMMARY).read_bytes())
     return Outcome(folder.path, already_complete=True, summary=summary, performance={})
 
@@ -174,28 +183,9 @@ def _set_aside(folder: RunFolder, progress: Progress) -> None:
         progress.note(f"the earlier run is now {aside}")
 
 
-def _check_unchanged(plan: RunPlan) -> None:
+def check_unchanged(plan: RunPlan) -> None:
+    """Refuse to finish a run whose slide is not the one that was planned."""
     if fingerprint(plan.settings.slide) != plan.slide_fingerprint:
         raise OutputError(
             "E-SLIDE-CHANGED", "the slide changed while it was read", where=plan.settings.slide, fix="use --fresh"
         )
-
-
-def _performance(engine: Engine, predictor: Predictor, total: float) -> dict[str, Any]:
-    """Say where the time of this execution went."""
-    seconds = engine.seconds
-    tiles = engine.tiles_inferred
-    return {
-        "seconds": {
-            "read_wait": round(seconds.read_wait, 3),
-            "forward": round(seconds.forward, 3),
-            "decode": round(seconds.decode, 3),
-            **{name: round(value, 3) for name, value in seconds.other.items()},
-            "total": round(total, 3),
-        },
-        "tiles_inferred": tiles,
-        "tiles_per_second": round(tiles / seconds.forward, 2) if tiles else None,
-        "device_busy_share": round(seconds.forward / total, 3),
-        "device": predictor.numerics,
-        "batch": predictor.batch,
-    }

@@ -20,6 +20,35 @@ if TYPE_CHECKING:
     from wsiseg.models.bundle import ModelBundle
     from wsiseg.run.settings import RunSettings
     from wsiseg.slides import SlideInfo
+    from wsiseg.tiling import Block
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the wanted tiles of a slide lie: all that the work on single blocks needs to know of a plan."""
+
+    bundle: ModelBundle
+    info: SlideInfo
+    frame: Frame
+    grid: TileGrid
+    wanted: npt.NDArray[np.bool_]
+    """(rows, columns) of the grid: the tiles to infer."""
+
+    @property
+    def halo_px(self) -> int:
+        """Context around a window, px of the frame."""
+        return self.bundle.spec.halo_px
+
+    def tiles_of(self, block: Block) -> npt.NDArray[np.intp]:
+        """Give the (n, 2) rows and columns of a block's wanted tiles, in the order in which maps are stored."""
+        rows, columns = self.grid.block_tiles(block)
+        tiles: npt.NDArray[np.intp] = np.argwhere(self.wanted[rows, columns])
+        tiles += np.array((rows.start, columns.start))
+        return tiles
+
+    def active_blocks(self) -> list[Block]:
+        """Give the blocks with at least one wanted tile, row by row."""
+        return [block for block in self.grid.blocks if self.wanted[self.grid.block_tiles(block)].any()]
 
 
 @dataclass(frozen=True)
@@ -52,9 +81,9 @@ class RunPlan:
         return wanted
 
     @property
-    def halo_px(self) -> int:
-        """Context around a window, px of the frame."""
-        return self.bundle.spec.halo_px
+    def layout(self) -> Layout:
+        """What the work on single blocks needs of the plan."""
+        return Layout(self.bundle, self.info, self.frame, self.grid, self.wanted)
 
     def tile_counts(self) -> dict[str, int]:
         """Give the number of tiles in each state, and in the grid: the states add up to it."""

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 from wsiseg import __version__
 
 if TYPE_CHECKING:
-    from wsiseg.run.engine import Engine
+    from collections.abc import Collection
+
     from wsiseg.run.plan import RunPlan
     from wsiseg.run.tally import Tally
 
 
-def summarise(plan: RunPlan, engine: Engine, tally: Tally) -> dict[str, Any]:
-    """Give the summary of a run whose blocks are all decoded."""
+def summarise(plan: RunPlan, facts: Collection[dict[str, int]], tally: Tally) -> dict[str, Any]:
+    """Give the summary of a run whose blocks are all decoded; `facts` are theirs."""
     spec, info = plan.bundle.spec, plan.info
     mpp = info.checked_mpp()
-    facts = [entry.facts for entry in engine.decoded.values()]
     area = plan.looked_at_mm2
     return {
         "wsiseg_version": __version__,
