@@ -284,3 +284,21 @@ def test_book_counts_tries_and_forgets_losses_when_a_slide_ends(tmp_path):
     assert book.complete("a", 2.0).state == "complete"
     path.write_bytes(path.read_bytes()[:-5])
     assert Book(path).outcome("a").state == "waiting", "a torn line counts for nothing"
+
+
+def test_command_line(bundle, tmp_path, capsys):
+    from wsiseg.cli import _status
+
+    bad, out = bad_slide(tmp_path), tmp_path / "out"
+    options = ["-o", str(out), "--model", str(bundle), "--device", "cpu"]
+    assert _status(["cohort", str(bad), *options, "--json"]) == 7
+    printed = capsys.readouterr()
+    assert [row["code"] for row in json.loads(printed.out)["slides"]] == ["E-SLIDE-FORMAT"]
+    assert printed.err.splitlines()[-1].startswith("wsiseg: error[E-COHORT-FAILED]: 1 slide failed")
+    assert "Traceback" not in printed.err
+    assert _status(["status", str(out)]) == 0
+    assert capsys.readouterr().out == "failed: 1\n"
+    assert _status(["cohort", str(tmp_path / "*.svs"), *options, "--scheduler", str(tmp_path / "none.json")]) == 6
+    assert "E-SCHEDULER" in capsys.readouterr().err
+    assert _status(["cohort", str(tmp_path / "nothing-*"), *options]) == 2
+    assert "E-COHORT-LIST" in capsys.readouterr().err

@@ -36,7 +36,7 @@ def windows():
 
 
 def test_maps_are_what_the_network_says(bundle, predictor, windows):
-    """Against the same steps written out in float64 order: normalise, forward, activate, round."""
+    """Against the same steps written out in fp32: normalise, forward, activate, round."""
     from wsiseg.models.network import load_network
 
     network = load_network(bundle)
@@ -46,7 +46,8 @@ def test_maps_are_what_the_network_says(bundle, predictor, windows):
     found = predictor.predict(windows)
     assert found.shape == (3, 2, 64, 96)
     assert found.dtype == np.uint8
-    assert np.abs(found.astype(int) - expected).max() <= 1
+    bound = {"float32": 1, "bfloat16": 6}[predictor.numerics["dtype"]]
+    assert np.abs(found.astype(int) - expected).max() <= bound
 
 
 def test_batch_does_not_change_a_bit(predictor, windows):

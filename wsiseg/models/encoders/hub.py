@@ -45,7 +45,8 @@ def fetch(repo: str, revision: str, *, endpoint: str | None = None, cache: Path 
     url = huggingface_hub.hf_hub_url(repo, _FILE, revision=revision, endpoint=endpoint)
     try:
         # The download asks again and again, for more than half a minute; so ask once, and only then download.
-        _within(ANSWER_SECONDS, lambda: huggingface_hub.get_hf_file_metadata(url, timeout=ANSWER_SECONDS))
+        # Its own time-out only ends the thread, later: two limits at once would race for the words.
+        _within(ANSWER_SECONDS, lambda: huggingface_hub.get_hf_file_metadata(url, timeout=2 * ANSWER_SECONDS))
         return Path(
             huggingface_hub.hf_hub_download(repo, _FILE, revision=revision, endpoint=endpoint, cache_dir=cache)
         )
