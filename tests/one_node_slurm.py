@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "scancel", "squeue")
-START_S = 60
+START_S = 180
 _CPUSET = Path("/sys/fs/cgroup/cpuset")
 _HOST = socket.gethostname().split(".")[0]
 
@@ -52,7 +52,8 @@ SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0,preempt_y
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 KillWait=5
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory_mb} State=UNKNOWN
+UnkillableStepTimeout=300
+NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory_mb} State=UNKNOWN
 PartitionName=low Nodes=ALL Default=YES PriorityTier=1 GraceTime=10 DefMemPerCPU=500 State=UP
 PartitionName=high Nodes=ALL PriorityTier=2 DefMemPerCPU=500 State=UP
 """
@@ -84,6 +85,7 @@ class OneNodeSlurm:
         self.env["SLURM_CONF"] = str(self.folder / "slurm.conf")
         self._processes: list[subprocess.Popen[bytes]] = []
         self._cpus = cpus
+        self._node = f"node{secrets.token_hex(4)}"  # names its control groups: other SLURMs may be on this machine
 
     def __enter__(self) -> OneNodeSlurm:
         try:
@@ -94,7 +96,7 @@ class OneNodeSlurm:
             )
             _await(lambda: (self.folder / "munge.socket").exists(), "munged")
             self._start("slurmctld", "-D")
-            self._start("slurmd", "-D")
+            self._start("slurmd", "-D", "-N", self._node)
             _await(lambda: "idle" in self.call("sinfo", "-h", "-o", "%t", check=False), f"SLURM in {self.folder}")
         except BaseException:
             self._stop()
@@ -109,8 +111,8 @@ class OneNodeSlurm:
         self._stop()
         shutil.rmtree(self.folder, ignore_errors=True)
         for name in ("uid_*/job_*/step_*", "uid_*/job_*", "uid_*", "system", ""):
-            for left in _CPUSET.glob(f"slurm_{_HOST}/{name}"):
-                with suppress(OSError):  # another SLURM of this machine works in it
+            for left in _CPUSET.glob(f"slurm_{self._node}/{name}"):
+                with suppress(OSError):  # a process of it is still ending
                     left.rmdir()
 
     def call(self, *command: str, check: bool = True, **settings) -> str:
@@ -137,6 +139,7 @@ class OneNodeSlurm:
         key.write_bytes(secrets.token_bytes(128))
         content = _CONFIG.format(
             host=_HOST,
+            node=self._node,
             user=getpass.getuser(),
             folder=self.folder,
             controller_port=_free_port(),

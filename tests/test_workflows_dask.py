@@ -9,9 +9,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import one_node_slurm
 import pytest
 import yaml
 from conftest import ROOT
@@ -20,6 +22,7 @@ from toy import write_bundle
 
 RECIPE = ROOT / "workflows" / "dask"
 SIZE = (500, 400)
+PATIENCE_S = 300
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +71,17 @@ def running(*command, **settings):
             process.wait()
 
 
+def await_port(port):
+    """Wait until somebody listens there: a driver gives a scheduler that is not there only half a minute."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", int(port))) == 0:
+                return
+        time.sleep(0.1)
+    raise AssertionError(f"nobody listens on {port}")
+
+
 @pytest.mark.slow
 def test_commands_of_the_pods_make_a_cohort(resources, tmp_path):
     """The scheduler's, a worker's and the driver's command, with paths and name of this machine."""
@@ -95,12 +109,12 @@ def test_commands_of_the_pods_make_a_cohort(resources, tmp_path):
 
     options = ["--model", str(write_bundle(tmp_path / "toy")), "--device", "cpu"]
     scheduler = [*command("scheduler"), "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        running(*scheduler),
-        running(*command("worker"), "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0", cwd=scratch),
-    ):
-        ended = subprocess.run([*command("driver"), *options], capture_output=True, text=True, check=False)
+    worker = [*command("worker"), "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
+    with tempfile.TemporaryDirectory() as scratch, running(*scheduler):
+        await_port(port)
+        with running(*worker, cwd=scratch):
+            driver = [*command("driver"), *options]
+            ended = subprocess.run(driver, capture_output=True, text=True, check=False)
     assert ended.returncode == 7, ended.stderr
     lines = (tmp_path / "results" / "cohort" / "cohort.csv").read_text().splitlines()
     assert [(row["state"], row["code"]) for row in csv.DictReader(lines)] == [
@@ -112,7 +126,7 @@ def test_commands_of_the_pods_make_a_cohort(resources, tmp_path):
 def test_jobqueue_submits_workers_as_a_cohort_wants_them():
     pytest.importorskip("dask_jobqueue", reason="dask-jobqueue is not installed")
     recipe = runpy.run_path(str(RECIPE / "jobqueue.py"))
-    with recipe["worker_jobs"](scheduler_options={"host": "127.0.0.1", "dashboard": False}) as cluster:
+    with recipe["worker_jobs"](host="127.0.0.1") as cluster:
         script = cluster.job_script()
         address = cluster.scheduler_address
     for line in ("-J wsiseg-worker", "--cpus-per-task=8", "-t 04:00:00", "--no-requeue"):
@@ -123,6 +137,31 @@ def test_jobqueue_submits_workers_as_a_cohort_wants_them():
         "--nthreads 6",
         "--nanny",
         "--resources 'device=1 cpu=4 threads=8'",
-        "--lifetime 3h45m --lifetime-stagger 10m",
+        "--lifetime 225m --lifetime-stagger 10m",
     ):
         assert f" {words}" in command
+
+
+@pytest.mark.slow
+def test_jobqueue_runs_a_cohort_on_slurm(tmp_path):
+    pytest.importorskip("dask_jobqueue", reason="dask-jobqueue is not installed")
+    reason = one_node_slurm.why_not()
+    if reason:
+        pytest.skip(f"no SLURM can be started here; {reason}")
+    smaller = {"WORKERS = 8": "WORKERS = 1", "CORES = 8": "CORES = 1", "16 GB": "2 GB"}
+    text = (RECIPE / "jobqueue.py").read_text()
+    for there, here in smaller.items():
+        assert there in text
+        text = text.replace(there, here)
+    (tmp_path / "recipe.py").write_text(text)
+    slide = write_slide(tmp_path / "one.svs", paint_tissue(SIZE, scattered(SIZE)).rgb)
+    options = ["--model", str(write_bundle(tmp_path / "toy")), "--tissue", "none", "--device", "cpu"]
+    with one_node_slurm.OneNodeSlurm() as cluster:
+        path = f"{Path(sys.executable).parent}:{cluster.env['PATH']}"
+        command = [sys.executable, "recipe.py", str(slide), "--out", "out", *options]
+        ended = subprocess.run(
+            command, cwd=tmp_path, env={**cluster.env, "PATH": path}, capture_output=True, text=True, check=False
+        )
+    assert ended.returncode == 0, ended.stderr
+    (row,) = csv.DictReader((tmp_path / "out" / "cohort.csv").read_text().splitlines())
+    assert row["state"] == "complete"

@@ -17,9 +17,9 @@ CORES = 8
 """Of each worker; half of them decode while the network runs."""
 
 
-def worker_jobs(**more: object) -> SLURMCluster:
+def worker_jobs(**scheduler: object) -> SLURMCluster:
     """Give a scheduler in this process, and how its workers are submitted; none is yet."""
-    slots = CORES // 2
+    slots = max(CORES // 2, 1)
     return SLURMCluster(
         job_name="wsiseg-worker",
         processes=1,
@@ -31,9 +31,9 @@ def worker_jobs(**more: object) -> SLURMCluster:
         worker_extra_args=[
             f"--resources 'device=1 cpu={slots} threads={CORES}'",
             # Workers leave before SLURM kills them, and not all at the same time.
-            "--lifetime 3h45m --lifetime-stagger 10m",
+            "--lifetime 225m --lifetime-stagger 10m",
         ],
-        **more,
+        scheduler_options={"dashboard": False, "dashboard_address": "127.0.0.1:0", **scheduler},
     )
 
 
