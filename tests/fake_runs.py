@@ -47,9 +47,15 @@ def write_run(folder: Path, summary=None, overview=b"", seconds=12.5):
     }
     for name, data in files.items():
         (folder / name).write_bytes(data)
-    (folder / "run.json").write_bytes(orjson.dumps({"schema": SCHEMA}))
+    record = orjson.dumps({"schema": SCHEMA, "wsiseg": "0", "slide": {}})
+    (folder / "run.json").write_bytes(record)
     facts = [{"name": name, "size": len(data), "sha256": ""} for name, data in files.items()]
-    content = {"schema": SCHEMA, "run": "", "deliverables": facts[:3], "records": facts[3:]}
+    content = {
+        "schema": SCHEMA,
+        "run": hashlib.sha256(record).hexdigest(),
+        "deliverables": facts[:3],
+        "records": facts[3:],
+    }
     digest = hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
     (folder / "COMPLETE.json").write_bytes(orjson.dumps({**content, "digest": digest}))
     return folder

@@ -139,6 +139,27 @@ def test_mpp_in_the_list_mends_a_slide(bundle, tmp_path):
     row = run_toys([listing], out, bundle)[0]
     assert (row.state, row.mpp_source) == ("complete", "--mpp")
 
+    written = [out / name for name in ("cohort.html", "cohort.csv", "cohort.parquet")]
+    before = [path.stat().st_mtime_ns for path in written]
+    run_toys([listing], out, bundle)
+    assert [path.stat().st_mtime_ns for path in written] == before, "nothing has changed"
+    written[0].unlink()
+    run_toys([listing], out, bundle)
+    assert written[0].is_file()
+
+
+def test_workers_keep_to_their_cores_and_to_this_machine(slides, bundle, tmp_path, monkeypatch):
+    log = tmp_path / "log"
+    monkeypatch.setenv(LOG, str(log))
+    monkeypatch.setattr("wsiseg.cohort.cluster.usable_cores", lambda: 4)
+    rows = run_toys(
+        [slides / "slide1.svs"], tmp_path / "out", bundle, workers=2, make="toy_cohort:witness", tissue="none"
+    )
+    assert rows[0].state == "complete"
+    found = [json.loads(line) for line in log.read_text().splitlines()]
+    allowed = {"torch": 2, "opencv": 1, "blas": 1, "openmp": 1, "zarr": 2, "listens": ["127.0.0.1"]}
+    assert found == [allowed, allowed]
+
 
 def workers_of(process):
     """The worker processes that a process has started."""

@@ -54,6 +54,10 @@ class Future:
     def __init__(self, result):
         self._result, self._callbacks = result, []
 
+    @property
+    def status(self):
+        return "error" if isinstance(self._result, BaseException) else "finished"
+
     def result(self, timeout=None):
         if isinstance(self._result, BaseException):
             raise self._result
@@ -69,11 +73,12 @@ class Future:
 class Cluster:
     """A client, a recruiter and workers in one: a thread ends what was submitted, in the order of submission.
 
-    `deadly` tells of a task whether it kills its worker; a new worker comes for each that died.
+    `deadly` tells of a task whether it kills its worker; a new worker comes for each that died. `in_order`: those
+    that die had only reached the end of their lifetime.
     """
 
-    def __init__(self, workers, deadly=lambda task: False):
-        self.network, self.deadly = OFFER, deadly
+    def __init__(self, workers, deadly=lambda task: False, *, in_order=False, offer=OFFER):
+        self.network, self.deadly, self.in_order, self.offer = offer, deadly, in_order, offer
         self.numbers = count(workers)
         self.workers = {f"w{number}" for number in range(workers)}
         self.busy, self.most, self.ran = Counter(), Counter(), Counter()
@@ -110,7 +115,10 @@ class Cluster:
             return set(self.workers)
 
     def newcomers(self, present):
-        return [(address, OFFER) for address in present]
+        return [(address, self.offer) for address in present]
+
+    def has_retired(self, address):
+        return self.in_order
 
     def check_scheduler(self):
         pass
@@ -166,6 +174,42 @@ def test_a_block_that_kills_is_found_and_its_neighbours_are_not_blamed(workers, 
     found = Book(tmp_path / "cohort.jsonl").outcome("bad")
     assert found.code == "E-POISON"
     assert "infer r000c007" in found.message
+
+
+def test_a_task_at_which_workers_reach_the_end_of_their_lifetime_is_not_blamed(tmp_path):
+    unlucky, deaths = Task("infer", Block(0, 1)), count()
+    cluster = Cluster(2, deadly=lambda task: task == unlucky and next(deaths) < 5, in_order=True)
+    slides = {"a": Slide("a", 3, tmp_path)}
+    lead(cluster, slides, tmp_path)
+    assert states(slides, tmp_path) == {"complete": 1}
+    assert next(deaths) == 6
+
+
+def test_an_error_of_dask_about_a_result_is_a_lost_worker_and_no_slide_is_blamed(tmp_path):
+    class Unreachable(Cluster):
+        left = 3
+
+        def submit(self, function, **options):
+            future = super().submit(function, **options)
+            if self.left:
+                self.left -= 1
+                future.result = lambda timeout: (_ for _ in ()).throw(OSError("the worker does not answer"))
+            return future
+
+    slides = {"a": Slide("a", 3, tmp_path)}
+    lead(Unreachable(2), slides, tmp_path)
+    assert states(slides, tmp_path) == {"complete": 1}
+
+
+def test_it_is_said_when_no_worker_has_a_device(tmp_path, monkeypatch):
+    class Notes(Unwatched):
+        def note(self, text):
+            raise InterruptedError(text)
+
+    cluster = Cluster(2, offer=Offer({}, "", device_slots=0, cpu_slots=1, numerics=None, batch=0))
+    slide = Slide("a", 1, tmp_path)
+    with pytest.raises(InterruptedError, match="device"):
+        Driver(cluster, cluster, Book(tmp_path / "cohort.jsonl"), Notes(), lambda _: slide).run(["a"])
 
 
 def test_workers_that_die_of_nothing_cost_no_slide(tmp_path):

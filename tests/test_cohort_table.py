@@ -15,7 +15,7 @@ from fake_runs import a_summary, write_run
 
 from wsiseg.cohort.book import SlideOutcome
 from wsiseg.cohort.listing import CohortSlide, Listing
-from wsiseg.cohort.table import SCHEMA, TABLE_CSV, TABLE_PARQUET, CohortRow, rows_of, write_tables
+from wsiseg.cohort.table import SCHEMA, TABLE_CSV, TABLE_PARQUET, CohortRow, rows_of, tables_hold, write_tables
 
 HEADER = (
     "id,slide,state,code,message,tissue_mm2,nuclei,nuclei_per_mm2,mean_area_um2,seconds,"
@@ -78,7 +78,7 @@ def test_a_failure_has_code_and_message_and_no_numbers(tmp_path):
 
 def test_a_run_directory_tells_of_its_own_failure(tmp_path):
     (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "run.json").write_text("{}")
+    (tmp_path / "a" / "run.json").write_text('{"schema": 1, "wsiseg": "0", "slide": {}}')
     (tmp_path / "a" / "error.json").write_bytes(
         orjson.dumps({"code": "E-SLIDE-READ", "message": "error[E-SLIDE-READ]: level 0\nof a.svs"})
     )
@@ -89,7 +89,7 @@ def test_a_run_directory_tells_of_its_own_failure(tmp_path):
 def test_what_was_not_begun_or_not_finished_waits(tmp_path):
     assert only_row(tmp_path).folder is None
     (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "run.json").write_text("{}")
+    (tmp_path / "a" / "run.json").write_text('{"schema": 1, "wsiseg": "0", "slide": {}}')
     for outcome in (None, SlideOutcome("a", tries=1)):
         row = only_row(tmp_path, outcome=outcome)
         assert (row.state, row.folder, row.code) == ("waiting", "a", None)
@@ -138,7 +138,8 @@ def test_the_csv_is_plain_utf8_with_empty_unknowns(tmp_path):
     header, first, second = csv.reader(io.StringIO(text, newline=""))
     assert ",".join(header) == HEADER == ",".join(field.name for field in fields(CohortRow))
     assert first[:9] == ["a", 'x/ä,"1".svs', "complete", "", "", "0.875", "2800", "3200.0", "33.1"]
-    assert second == ["b", "b.svs", "failed", "E-BUG", ROWS[1].message, "", "", "", "", "1.0", "", "", "", ""]
+    message = r"two\nlines; and =a formula"  # a row is a line
+    assert second == ["b", "b.svs", "failed", "E-BUG", message, "", "", "", "", "1.0", "", "", "", ""]
 
 
 def test_the_parquet_has_types_and_nulls(tmp_path):
@@ -170,3 +171,12 @@ def test_a_name_that_is_no_text_can_be_written(tmp_path):
     odd = Listing((slide("a", "odd\udcff.svs"),), ())
     write_tables(tmp_path, rows_of(tmp_path, odd, {}))
     assert pq.read_table(tmp_path / TABLE_PARQUET)["slide"].to_pylist() == ["odd?.svs"]
+
+
+def test_tables_that_hold_the_rows_are_told_from_others(tmp_path):
+    assert not tables_hold(tmp_path, ROWS)
+    write_tables(tmp_path, ROWS)
+    assert tables_hold(tmp_path, ROWS)
+    assert not tables_hold(tmp_path, ROWS[1:])
+    (tmp_path / TABLE_PARQUET).unlink()
+    assert not tables_hold(tmp_path, ROWS)

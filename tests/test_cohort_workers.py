@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
 
+import dask
 import numpy as np
 import pytest
+from distributed import Client, KilledWorker, LocalCluster
 from toy import ColourPredictor
 
 from wsiseg.cohort import cluster
 from wsiseg.cohort.cluster import Share, local_shares
 from wsiseg.cohort.crew import Crew, Kind
 from wsiseg.cohort.network import NetworkThread
+from wsiseg.cohort.progress import Unwatched
+from wsiseg.cohort.recruit import Recruiter
 from wsiseg.cohort.station import packed, unpacked
 from wsiseg.cohort.tasks import Offer
-from wsiseg.errors import SettingsError
+from wsiseg.errors import ResourceError, SettingsError
+from wsiseg.run import RunSettings
 
 
 def crew_of(*slots):
@@ -96,10 +105,11 @@ def test_each_gpu_has_a_worker_that_sees_it_alone(monkeypatch):
 
 
 def test_the_oldest_task_has_the_network_first():
-    gate, seen = threading.Event(), []
+    begun, gate, seen = threading.Event(), threading.Event(), []
 
     class Slow(ColourPredictor):
         def predict(self, windows):
+            begun.set()
             gate.wait(5)
             seen.append(int(windows[0, 0, 0, 0]))
             return windows
@@ -111,8 +121,8 @@ def test_the_oldest_task_has_the_network_first():
     for turn, value in [(younger, 0), (younger, 1), (older, 2), (older, 3)]:
         threads.append(threading.Thread(target=turn.predict, args=(windows[value],)))
         threads[-1].start()
-        while network._requests.qsize() < len(threads) - 1:  # the first is being answered
-            pass
+        begun.wait(5)
+        wait_until(lambda: network._requests.qsize() == len(threads) - 1)  # the first is being answered
     gate.set()
     for thread in threads:
         thread.join()
@@ -150,3 +160,88 @@ def test_the_processors_that_were_granted_count():
         assert local_shares("cpu", None) == [Share(1)]
     finally:
         os.sched_setaffinity(0, before)
+
+
+class Answer:
+    """What a worker that is asked for itself leaves behind: a future that ends with an error, or never."""
+
+    def __init__(self, error, status):
+        self.error, self.status, self.cancelled = error, status, False
+
+    def done(self):
+        return self.status != "pending"
+
+    def result(self, timeout=None):
+        assert timeout, "a worker that is gone is not waited for without end"
+        raise self.error
+
+    def cancel(self):
+        self.cancelled = True
+
+
+def recruiter_of(monkeypatch, error, status):
+    """A recruiter whose workers answer so."""
+    client = SimpleNamespace(submit=lambda *_, **__: Answer(error, status), status="running")
+    monkeypatch.setattr("wsiseg.cohort.recruit.load_bundle", lambda _model: SimpleNamespace(sha256=""))
+    return Recruiter(client, RunSettings(Path()), "module:name", Unwatched())
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(TimeoutError(), "finished"), (KilledWorker("muster", None, 0), "error")]
+)
+def test_workers_that_end_while_they_load_the_network_are_not_asked_for_ever(error, status, monkeypatch):
+    recruiter = recruiter_of(monkeypatch, error, status)
+    for number in range(3):
+        assert recruiter.newcomers({f"w{number}"}) == []
+    with pytest.raises(ResourceError, match="4 workers ended"):
+        recruiter.newcomers({"w3"})
+
+
+def test_workers_that_vanish_while_they_load_the_network_are_not_asked_for_ever(monkeypatch):
+    """On a scheduler that is not ours, Dask tries again elsewhere instead of reporting a death."""
+    recruiter = recruiter_of(monkeypatch, None, "pending")
+    for number in range(4):
+        assert recruiter.newcomers({f"w{number}"}) == []
+    with pytest.raises(ResourceError, match="4 workers ended"):
+        recruiter.newcomers({"w4"})
+
+
+def test_a_worker_that_leaves_in_order_is_told_from_one_that_dies(monkeypatch):
+    monkeypatch.setattr("wsiseg.cohort.recruit.load_bundle", lambda _model: SimpleNamespace(sha256=""))
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as workers,
+        Client(workers, set_as_default=False) as client,
+    ):
+        recruiter = Recruiter(client, RunSettings(Path()), "module:name", Unwatched())
+        leaver, victim = sorted(recruiter.present())
+        client.retire_workers([leaver])
+        client.run_on_scheduler(remove, victim)
+        assert recruiter.has_retired(leaver)
+        assert not recruiter.has_retired(victim)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows knows no SIGKILL")
+def test_a_killed_worker_comes_back_however_long_it_takes():
+    """Dask gives up a worker of its own that is away for a while, and starts no other."""
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "10ms"}),
+        cluster.connected("local", "cpu", 1) as client,
+    ):
+        (worker,) = client.run(os.getpid).values()
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: not client.nthreads(), 60)
+        wait_until(client.nthreads, 60)
+        time.sleep(2)
+        assert client.submit(os.getpid).result(timeout=30) != worker
+
+
+async def remove(address, dask_scheduler):
+    """Treat a worker as dead."""
+    await dask_scheduler.remove_worker(address, stimulus_id="test")
+
+
+def wait_until(condition, seconds=10):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -48,6 +49,31 @@ def own_numerics(_bundle, _settings, _threads):
     """A network whose bits depend on its process."""
     network = Logging()
     network.numerics = {"device": str(os.getpid())}
+    return network
+
+
+def witness(bundle, settings, threads):
+    """The bundle's own network; writes down what it and all around it in the process may use."""
+    import cv2
+    import psutil
+    import torch
+    import zarr
+
+    from wsiseg.run.pipeline import torch_predictor
+
+    network = torch_predictor(bundle, settings, threads)
+    process = psutil.Process()
+    sockets = [one for which in (process, process.parent()) for one in which.net_connections("inet")]
+    facts = {
+        "torch": torch.get_num_threads(),
+        "opencv": cv2.getNumThreads(),
+        "blas": int(os.environ["OPENBLAS_NUM_THREADS"]),
+        "openmp": int(os.environ["OMP_NUM_THREADS"]),
+        "zarr": zarr.config.get("threading.max_workers"),
+        "listens": sorted({one.laddr.ip for one in sockets if one.status == psutil.CONN_LISTEN}),
+    }
+    with open(os.environ[LOG], "a") as log:
+        log.write(json.dumps(facts) + "\n")
     return network
 
 

@@ -6,12 +6,19 @@ import ctypes
 import os
 import platform
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_OPEN_FILES = 1 << 16
 _CGROUP = Path("/sys/fs/cgroup")
+_MEMBERSHIP = Path("/proc/self/cgroup")
+"""Says which control groups this process is in."""
 
 
 def usable_cores() -> int:
@@ -31,10 +38,20 @@ def usable_cores() -> int:
 def available_bytes() -> int:
     """Give the memory that can still be had: the machine's, or what is left of the cgroup's limit."""
     available = int(psutil.virtual_memory().available)
-    limit, used = _cgroup_number("memory.max"), _cgroup_number("memory.current")
-    if limit is not None and used is not None:
-        available = min(available, max(limit - used, 0))
-    return available
+    left = _cgroup_memory()
+    return available if left is None else min(available, left)
+
+
+def allow_open_files() -> None:
+    """Raise the number of files that this process may hold open as far as the system lets it."""
+    if sys.platform == "win32":  # it has no such limit
+        return
+    import resource
+
+    granted, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if most == resource.RLIM_INFINITY else min(most, _OPEN_FILES)
+    with suppress(OSError, ValueError):  # macOS has a lower limit that it does not state
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(granted, wanted), most))
 
 
 def glibc() -> Any:  # noqa: ANN401 - a C library has no types
@@ -52,16 +69,45 @@ def give_back_memory() -> None:
 
 
 def _cgroup_quota() -> int | None:
-    """Whole cores of a cgroup v2 quota, rounded up; None where there is none."""
-    try:
-        quota, period = (_CGROUP / "cpu.max").read_text().split()
-        return max(-(-int(quota) // int(period)), 1)
-    except (OSError, ValueError):  # no cgroup v2 here, or "max"
-        return None
+    """Whole cores of the smallest quota of this process' control groups, rounded up; None where there is none."""
+    quotas = []
+    for group in _cgroups("cpu"):
+        words = _words(group / "cpu.max")
+        words = words or _words(group / "cpu.cfs_quota_us") + _words(group / "cpu.cfs_period_us")
+        if len(words) == 2 and words[0].isdigit():  # "max" and -1 are no limit
+            quotas.append(max(-(-int(words[0]) // int(words[1])), 1))
+    return min(quotas, default=None)
 
 
-def _cgroup_number(name: str) -> int | None:
+def _cgroup_memory() -> int | None:
+    """Bytes that are left in the fullest of this process' control groups; None where there is no limit."""
+    left = []
+    for group in _cgroups("memory"):
+        limit = _words(group / "memory.max") or _words(group / "memory.limit_in_bytes")
+        used = _words(group / "memory.current") or _words(group / "memory.usage_in_bytes")
+        if limit and used and limit[0].isdigit():
+            left.append(max(int(limit[0]) - int(used[0]), 0))
+    return min(left, default=None)
+
+
+def _cgroups(controller: str) -> Iterator[Path]:
+    """Give the folders of the control groups, of version 1 or 2, that hold this process: each limits it."""
+    yield _CGROUP
     try:
-        return int((_CGROUP / name).read_text())
-    except (OSError, ValueError):
-        return None
+        lines = _MEMBERSHIP.read_text().splitlines()
+    except OSError:  # not Linux
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        group = Path(path.lstrip("/"))
+        for folder in (group, *group.parents):
+            yield _CGROUP / (controller if controllers else "") / folder
+
+
+def _words(file: Path) -> list[str]:
+    try:
+        return file.read_text().split()
+    except OSError:
+        return []

@@ -20,7 +20,7 @@ from distributed.versions import VersionMismatchWarning
 
 from wsiseg.cohort.tasks import DEVICE_SLOTS
 from wsiseg.errors import ResourceError, SettingsError
-from wsiseg.host import usable_cores
+from wsiseg.host import allow_open_files, usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +31,8 @@ _PINNED = "CUDA_VISIBLE_DEVICES"
 _QUIET: dict[str, Any] = {
     # A worker that dies is counted by us, slide by slide; Dask must not repeat what killed it behind our back.
     "distributed.scheduler.allowed-failures": 0,
+    # A worker that is started anew is waited for, however slow the machine is: Dask would end it after 15 s.
+    "distributed.deploy.lost-worker-timeout": "365d",
     # Tasks hold their data in memory of torch and numpy, which Dask neither counts nor can spill.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
@@ -111,6 +113,7 @@ def connected(scheduler: str, device: str, workers: int | None) -> Iterator[Clie
     """
     if scheduler != LOCAL and workers is not None:
         raise SettingsError("E-USAGE", "--workers is for --scheduler local; start more workers on the cluster")
+    allow_open_files()  # a lock for each slide that is begun, a socket for each worker
     with dask.config.set(_QUIET), _silent(), warnings.catch_warnings():
         warnings.simplefilter("ignore", VersionMismatchWarning)  # versions are checked and refused by us
         if scheduler == LOCAL:
@@ -175,6 +178,7 @@ def _local_cluster(shares: list[Share]) -> Iterator[SpecCluster]:
 
 
 def _options(share: Share) -> dict[str, Any]:
+    bounds = {"ZARR_THREADING__MAX_WORKERS": str(share.threads)}  # Dask itself bounds BLAS and OpenMP
     return {
         "nthreads": DEVICE_SLOTS + share.cpu_slots,
         "resources": {"device": 1, "cpu": share.cpu_slots, "threads": share.threads},
@@ -184,5 +188,5 @@ def _options(share: Share) -> dict[str, Any]:
         "memory_limit": 0,
         "silence_logs": logging.CRITICAL + 1,
         "preload": "wsiseg.cohort.tasks",
-        "env": {_PINNED: share.device} if share.device else {},
+        "env": bounds | ({_PINNED: share.device} if share.device else {}),
     }

@@ -16,6 +16,7 @@ from wsiseg.cohort import tasks
 from wsiseg.cohort.crew import Kind
 from wsiseg.cohort.station import Job
 from wsiseg.run.folder import RunFolder
+from wsiseg.run.gaps import check_gaps
 from wsiseg.run.ledger import Ledger
 from wsiseg.run.lock import locked
 from wsiseg.run.meter import Meter, performance
@@ -89,6 +90,8 @@ class Course:
         self._job: Job
         self._ledger: Ledger
         self._board: Board
+        self._tiles = 0
+        """Tiles to infer."""
         self._ask(Task("plan"))
 
     @property
@@ -106,7 +109,7 @@ class Course:
             case "decode":
                 return tasks.decode, (self._job, task.block)
             case _:
-                return getattr(tasks, task.stage), (self._job, self._facts)
+                return getattr(tasks, task.stage), (self._job, self._facts, self._ledger.lost_tiles())
 
     def take(self, task: Task, result: Any) -> None:  # noqa: ANN401 - what the task's function gives
         """Take in what a task gave; the tasks that it makes possible are then waiting.
@@ -123,6 +126,7 @@ class Course:
         self._meter.add(meter)
         if task.stage == "infer":
             self._ledger.record(found)
+            self._check_gaps(finished=False)
             self._watcher.inferred(meter.tiles)
             self._decode(self._board.mapped(_block(task)))
         elif task.stage == "decode":
@@ -147,7 +151,7 @@ class Course:
         self._lock.enter_context(locked(folder.path))
         if folder.completion():  # a kill between COMPLETE.json and the clean-up, or a run that another call made
             folder.begin({**plan.record, "numerics": {}})
-            check_intact(folder)
+            check_intact(folder, self._settings.max_unreadable)
             fsio.remove(folder.work)
             self.finished = True
             return
@@ -159,7 +163,7 @@ class Course:
         self._ledger = Ledger(folder.work / "ledger.jsonl")
         self._board, self._facts = recall(folder.work, self._ledger, plan.tiles)
         todo = self._board.to_infer()
-        total = sum(plan.tiles.values())
+        total = self._tiles = sum(plan.tiles.values())
         self._watcher.planned(total, total - sum(plan.tiles[block] for block in todo))
         self._watcher.nuclei(sum(facts["nuclei"] for facts in self._facts.values()))
         for block in todo:
@@ -182,15 +186,22 @@ class Course:
 
     def _finish_blocks(self) -> None:
         if self._board.finished:
+            self._check_gaps(finished=True)
             self._ask(Task("tables"))
             self._ask(Task("masks"))
+
+    def _check_gaps(self, *, finished: bool) -> None:
+        settings = self._settings
+        check_gaps(
+            self._ledger.lost_tiles(), self._tiles, settings.max_unreadable, settings.slide, finished=finished
+        )
 
     def _finish(self) -> None:
         """Publish when tables and masks are there."""
         if not {"tables", "masks"} <= self._meter.stages.keys():
             return
         record = performance(self._meter, self._offer.numerics or {}, self._offer.batch, self.seconds)
-        self.folder.complete(self._results, record)
+        self.folder.complete(self._results, record, len(self._ledger.lost_tiles()))
         fsio.remove(self.folder.work)
         self.finished = True
 

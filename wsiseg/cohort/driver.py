@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
@@ -42,7 +41,10 @@ _HURRY_S = 0.1
 """The same while there is none yet."""
 _RESULT_S = 20.0
 """A worker that cannot be asked for its result for so long is lost."""
-_LOST = (KilledWorker, CancelledError, asyncio.CancelledError, TimeoutError)
+
+
+class Lost:
+    """What comes back of a task whose worker is gone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +54,6 @@ class Flight:
     course: Course
     task: Task
     address: str
-    alone: bool
-    """Nothing else is on the worker."""
 
 
 @dataclass
@@ -81,6 +81,8 @@ class Driver:
     _looked: float = 0.0
     _missing: set[str] = field(default_factory=set)
     """Workers that were not there at the last look."""
+    _lacking: set[Kind] = field(default_factory=set)
+    """What no worker could do at the last look."""
 
     def run(self, slides: Iterable[str]) -> None:
         """Work until every slide has ended.
@@ -122,20 +124,29 @@ class Driver:
         self._missing = missing
         for address, offer in self.recruiter.newcomers(present - self.crew.addresses()):
             self.crew.join(address, offer)
+        lacking = {kind for kind in Kind if len(self.crew) and not self.crew.slots(kind)}
+        for kind in lacking - self._lacking:
+            self.watcher.note(f"no worker takes tasks for the {kind}; waiting for one that does")
+        self._lacking = lacking
 
     def _lose(self, address: str) -> None:
-        """A worker is gone: its tasks are done again, each alone on a worker."""
+        """A worker is gone: its tasks are done again, each alone on a worker.
+
+        Only a task that was the only one there is taken for what killed it, and none if the worker left in order.
+        """
         self.crew.leave(address)
+        died = not self.recruiter.has_retired(address)
         lost = [number for number, (flight, _) in self._flights.items() if flight.address == address]
         for number in lost:
             flight, future = self._flights.pop(number)
             future.cancel()
-            if flight.course.id not in self._courses:
+            course, task = flight.course, flight.task
+            if course.id not in self._courses:
                 continue
-            if (flight.alone or len(lost) == 1) and self.book.lost(flight.course.id, flight.task.name) >= TRIES:
-                self._fail(flight.course, _poison(flight.task))
+            if died and len(lost) == 1 and self.book.lost(course.id, task.name) >= TRIES:
+                self._fail(course, _poison(task))
             else:
-                self._suspects.append((flight.course, flight.task))
+                self._suspects.append((course, task))
 
     # -- what comes next --------------------------------------------------------------------------------
 
@@ -164,7 +175,7 @@ class Driver:
             if worker is None:
                 break
             self._suspects.popleft()
-            self._send(course, task, worker.address, alone=True)
+            self._send(course, task, worker.address)
         if not self._suspects:
             self.crew.release()
         for kind in Kind:
@@ -179,7 +190,7 @@ class Driver:
         ready = [course for course in self._courses.values() if course.waiting[kind]]
         return next((course for course in ready if course.id in seen), ready[0] if ready else None)
 
-    def _send(self, course: Course, task: Task, address: str, *, alone: bool = False) -> None:
+    def _send(self, course: Course, task: Task, address: str) -> None:
         worker = self.crew.find(address)
         assert worker is not None, address
         worker.take(task.kind, course.id)
@@ -193,7 +204,7 @@ class Driver:
             pure=False,
             retries=0,
         )
-        self._flights[number] = Flight(course, task, address, alone), future
+        self._flights[number] = Flight(course, task, address), future
         future.add_done_callback(partial(self._land, number))
 
     # -- what came back ---------------------------------------------------------------------------------
@@ -201,9 +212,10 @@ class Driver:
     def _land(self, number: int, future: Future) -> None:
         """Fetch a result, in the thread of Dask's callbacks: the loop waits for no worker."""
         try:
-            result = future.result(timeout=_RESULT_S)
+            result: object = future.result(timeout=_RESULT_S)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - judged in the loop
-            result = error
+            of_the_task = future.status == "error" and not isinstance(error, KilledWorker)
+            result = error if of_the_task else Lost()
         self._landed.put((number, result))
 
     def _take_landed(self) -> None:
@@ -220,7 +232,7 @@ class Driver:
 
     def _take(self, number: int, result: object) -> None:
         flight, _ = self._flights[number]
-        if isinstance(result, _LOST):
+        if isinstance(result, Lost):
             self.recruiter.check_scheduler()
             self._lose(flight.address)
             return
@@ -250,11 +262,11 @@ class Driver:
 
     def _fail(self, course: Course, error: WsisegError) -> None:
         """End a slide that cannot go on; what concerns all slides ends the cohort."""
-        self._end(course)
         if error.code == "E-NOSPACE":
             raise error
         if isinstance(error, SlideError):
             record_failure(course.folder, error)
+        self._end(course)
         self.watcher.ended(self.book.failed(course.id, error, round(course.seconds, 3)))
 
 

@@ -10,9 +10,9 @@ from wsiseg.cohort.cluster import connected, device_on_workers
 from wsiseg.cohort.course import Course
 from wsiseg.cohort.driver import Driver
 from wsiseg.cohort.folder import CohortFolder
-from wsiseg.cohort.page import write_page
+from wsiseg.cohort.page import PAGE, write_page
 from wsiseg.cohort.recruit import Recruiter
-from wsiseg.cohort.table import rows_of, write_tables
+from wsiseg.cohort.table import rows_of, tables_hold, write_tables
 from wsiseg.errors import OutputError, SlideError, WsisegError
 from wsiseg.models.bundle import bundle_names, load_bundle
 from wsiseg.run.folder import RunFolder
@@ -138,8 +138,9 @@ def _absolute(settings: RunSettings, bundle: ModelBundle) -> RunSettings:
 
 
 def _report(out: Path, listing: Listing, book: Book) -> tuple[CohortRow, ...]:
-    """Write the table and the page."""
+    """Write the page, then the tables: if those hold the rows already, nothing has changed."""
     rows = rows_of(out, listing, {slide.id: book.outcome(slide.id) for slide in listing.slides})
-    write_tables(out, rows)
-    write_page(out, rows)
+    if not ((out / PAGE).is_file() and tables_hold(out, rows)):
+        write_page(out, rows)
+        write_tables(out, rows)
     return rows

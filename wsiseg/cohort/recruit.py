@@ -7,7 +7,6 @@ start must fit, or the cohort is refused; one that comes later and does not fit 
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import CancelledError
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -26,9 +25,10 @@ if TYPE_CHECKING:
     from wsiseg.cohort.tasks import Offer
     from wsiseg.run.settings import RunSettings
 
-
 _DEATHS = 4
 """Workers that may die before any of them has a network."""
+_ANSWER_S = 20.0
+"""A worker that answered and cannot be asked what for so long is lost."""
 
 
 class Recruiter:
@@ -55,6 +55,12 @@ class Recruiter:
         self._opened = False
         self._said = False
         self._deaths = 0
+
+    def has_retired(self, address: str) -> bool:
+        """Tell whether a worker that is gone left in order, as at the end of its lifetime, and did not die."""
+        events = [event for _, event in self._client.get_events(address)]
+        ends = [event for event in events if event.get("action") == "remove-worker"]
+        return bool(ends and ends[-1].get("expected"))  # another worker may have had that address before
 
     def present(self) -> set[str]:
         """Give the addresses of all workers that the scheduler knows.
@@ -93,6 +99,7 @@ class Recruiter:
             )
         for address in self._asked.keys() - present:
             self._asked.pop(address).cancel()
+            self._count_death(address)
         if not self._opened and not all(future.done() for future in self._asked.values()):
             return []
         fitting = [pair for pair in map(self._answer, list(self._asked)) if pair is not None]
@@ -105,16 +112,16 @@ class Recruiter:
             return None
         future = self._asked.pop(address)
         try:
-            offer: Offer = future.result()
+            offer: Offer = future.result(timeout=_ANSWER_S)
             misfit = self._misfit(offer)
-        except (KilledWorker, CancelledError, asyncio.CancelledError):
-            self._count_death(address)
-            return None
         except WsisegError as error:
             if not self._opened:
                 raise
             misfit = str(error)
-        except Exception as error:  # noqa: BLE001 - wsiseg is not there, or does not load
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - Dask fails in many ways without a worker
+            if future.status != "error" or isinstance(error, KilledWorker):
+                self._count_death(address)
+                return None
             misfit = f"wsiseg does not work there ({type(error).__name__}: {error})"
         if not misfit:
             self.network = self.network or (offer if offer.device_slots else None)

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 
 from wsiseg.cohort.ids import objection
 from wsiseg.errors import SettingsError
+from wsiseg.fsio import read_bounded
 from wsiseg.run.settings import RunSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+_MAX_BYTES = 16 << 20
+"""Of a list: some 100,000 slides."""
 COLUMNS = ("slide", "id", "mpp", "roi", "tissue")
 """What a list may say of a slide; only `slide` must be there."""
 
@@ -77,7 +80,7 @@ def _rows(path: Path) -> Iterator[tuple[list[str], str]]:
 
 def _text(path: Path) -> str:
     try:
-        data = path.read_bytes()
+        data = read_bounded(path, _MAX_BYTES)
     except OSError as error:
         raise _refused(f"the list cannot be read ({error.strerror})", path) from error
     for encoding in ("utf-8-sig", "cp1252"):  # Excel writes either, depending on what one chooses

@@ -21,7 +21,7 @@ from wsiseg.cohort.network import NetworkThread
 from wsiseg.models.bundle import load_bundle
 from wsiseg.run.blocks import BlockWork
 from wsiseg.run.plan import Layout, plan_run
-from wsiseg.slides import open_pool
+from wsiseg.slides import PatchedSlide, open_slide
 from wsiseg.tiling import TileGrid
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from wsiseg.run.plan import RunPlan
     from wsiseg.run.settings import RunSettings
-    from wsiseg.slides import SlidePool
 
 OPEN_SLIDES = 4
 """Slides that a worker keeps open beside those that it works on."""
@@ -57,7 +56,7 @@ class Job:
 class OpenRun:
     """A run whose slide is open."""
 
-    pool: SlidePool
+    pool: PatchedSlide
     blocks: BlockWork
     users: int = 0
 
@@ -139,7 +138,7 @@ def _named(make: str) -> Any:  # noqa: ANN401 - whatever the name stands for
 
 def _open(job: Job) -> OpenRun:
     settings = job.settings
-    pool = open_pool(settings.slide, reader=settings.reader, mpp=settings.mpp)
+    pool = PatchedSlide(open_slide(settings.slide, reader=settings.reader, mpp=settings.mpp))
     bundle = load_bundle(settings.model)
     frame = pool.info.frame_at(bundle.spec.mpp)
     grid = TileGrid(frame, bundle.spec.tile_px)

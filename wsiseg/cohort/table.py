@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from wsiseg import fsio
 from wsiseg.cohort.book import COMPLETE, FAILED, WAITING
+from wsiseg.errors import printable
 from wsiseg.run.folder import PERFORMANCE, SUMMARY
 from wsiseg.run.inspect import State, inspect_run
 
@@ -58,6 +59,7 @@ class CohortRow:
 
 _FLOATS = ("tissue_mm2", "nuclei_per_mm2", "mean_area_um2", "seconds", "mpp")
 _KNOWN = ("id", "slide", "state")
+_FORMULA = ("=", "+", "-", "@")
 
 
 def _column(name: str) -> pa.Field:
@@ -89,17 +91,35 @@ def rows_of(out: Path, listing: Listing, outcomes: Mapping[str, SlideOutcome]) -
 
 
 def write_tables(out: Path, rows: Sequence[CohortRow]) -> None:
-    """Write `cohort.csv` (UTF-8; an empty field is unknown) and `cohort.parquet`; equal rows give equal bytes."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(SCHEMA.names)
-    writer.writerows(astuple(row) for row in rows)
-    fsio.write_atomic(out / TABLE_CSV, text.getvalue().encode())
+    """Write `cohort.parquet`, then `cohort.csv` (UTF-8; empty is unknown); equal rows give equal bytes."""
     columns = zip(*map(astuple, rows), strict=True) if rows else ([] for _ in SCHEMA.names)
     table = pa.table([pa.array(column, kind) for column, kind in zip(columns, SCHEMA.types, strict=True)], SCHEMA)
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     fsio.write_atomic(out / TABLE_PARQUET, buffer.getbuffer())
+    fsio.write_atomic(out / TABLE_CSV, _as_csv(rows))
+
+
+def tables_hold(out: Path, rows: Sequence[CohortRow]) -> bool:
+    """Tell whether the tables were written with these rows."""
+    file = out / TABLE_CSV
+    with fsio.explained(file):
+        return (out / TABLE_PARQUET).is_file() and file.is_file() and file.read_bytes() == _as_csv(rows)
+
+
+def _as_csv(rows: Sequence[CohortRow]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(SCHEMA.names)
+    writer.writerows([_cell(value) for value in astuple(row)] for row in rows)
+    return text.getvalue().encode()
+
+
+def _cell(value: object) -> object:
+    """Keep a text in its line, and let no spreadsheet compute it: a slide may be called `=cmd()`."""
+    if not isinstance(value, str):
+        return value
+    return f"'{printable(value)}" if value.startswith(_FORMULA) else printable(value)
 
 
 def _blank(slide: CohortSlide) -> CohortRow:
@@ -114,7 +134,7 @@ def _row(out: Path, slide: CohortSlide, outcome: SlideOutcome | None) -> CohortR
     if outcome is not None and outcome.state == FAILED:
         return replace(_failed(row, outcome.message, outcome.code), seconds=outcome.seconds)
     found = inspect_run(folder)
-    if found.state is State.COMPLETE:
+    if found.state in (State.COMPLETE, State.GAPS):
         return _complete(row, folder, outcome)
     if found.state is State.FAILED:
         return _failed(row, found.detail)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import platform
 import signal
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -23,7 +23,7 @@ from wsiseg.host import give_back_memory, usable_cores
 from wsiseg.models.bundle import load_bundle
 from wsiseg.run.finish import Numbered, write_masks, write_tables
 from wsiseg.run.meter import Meter
-from wsiseg.run.pipeline import check_unchanged, run_record
+from wsiseg.run.pipeline import check_unchanged, library_versions, run_record
 from wsiseg.run.progress import Silent
 from wsiseg.run.staging import new_attempt
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from wsiseg.cohort.station import Job
+    from wsiseg.run.gaps import Tiles
     from wsiseg.run.ledger import Entry
     from wsiseg.run.plan import RunPlan
     from wsiseg.run.settings import RunSettings
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
 
 DEVICE_SLOTS = 2
 """Blocks at a time on a device: the second is read while the network sees the first."""
-_DECIDE = ("torch", "zarr", "numpy", "dask", "distributed")
-"""Packages whose version a worker must share with the driver."""
+_DECIDE = ("torch", "dask", "distributed")
+"""Packages whose version a worker must share with the driver, beside those that decide any run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def versions() -> dict[str, str]:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "not installed"
-    return found
+    return found | library_versions()
 
 
 def muster(settings: RunSettings, make: str) -> Offer:
@@ -143,20 +144,20 @@ def decode(job: Job, block: Block) -> tuple[Entry, Meter]:
     return entry, meter
 
 
-def tables(job: Job, facts: Facts) -> tuple[list[Staged], Meter]:
+def tables(job: Job, facts: Facts, lost: Tiles) -> tuple[list[Staged], Meter]:
     """Make tables and pages from the decoded blocks."""
     meter = Meter()
     with _coded(), _station().opened(job) as run:
-        planned = _same_plan(job)
+        planned = replace(_same_plan(job), lost=lost)
         nuclei = Numbered(job.work, facts, Silent())
         return write_tables(planned, nuclei, new_attempt(job.work), run.pool, meter)[0], meter
 
 
-def masks(job: Job, facts: Facts) -> tuple[list[Staged], Meter]:
+def masks(job: Job, facts: Facts, lost: Tiles) -> tuple[list[Staged], Meter]:
     """Make the mask pyramid from the decoded blocks."""
     meter = Meter()
     with _coded(), _station().opened(job) as run:
-        planned = _same_plan(job)
+        planned = replace(_same_plan(job), lost=lost)
         nuclei = Numbered(job.work, facts, Silent())
         return [write_masks(planned, nuclei, new_attempt(job.work), run.pool, meter)], meter
 
