@@ -44,6 +44,42 @@ def test_a_training_tells_its_epochs_and_is_not_repeated(folder, capsys):
     assert "belongs to another config" in capsys.readouterr().err
 
 
+@pytest.fixture
+def weights(folder):
+    """A file of the encoder's weights outside the data folder."""
+    network = build_network(TrainConfig.from_toml(folder / "train.toml").draft_spec())
+    tensors = {name: value.contiguous() for name, value in network.encoder.state_dict().items()}
+    path = folder / "downloads of somebody" / "own.safetensors"
+    path.parent.mkdir()
+    save_file(tensors, path)
+    return path
+
+
+def test_where_a_file_of_weights_lies_is_recorded_nowhere(folder, weights, capsys):
+    data, out = folder / "data", folder / "out"
+    data.mkdir()
+    (folder / "discs").rename(data / "discs")
+    command = ["train", str(folder / "train.toml"), "-o", str(out), "--data", str(data), "--device", "cpu"]
+    command += ["--encoder-weights", str(weights)]
+    assert _status(command) == 0
+    assert json.loads((out / "config.json").read_text())["model"]["encoder_weights"] == "own.safetensors"
+    assert "begun with own.safetensors" in (out / "bundle/README.md").read_text("utf-8")
+    written = [path for path in out.rglob("*") if path.is_file()]
+    assert len(written) > 6
+    assert [path.name for path in written if b"downloads of somebody" in path.read_bytes()] == []
+    assert _status(command) == 0
+    assert "Already complete; nothing to do" in capsys.readouterr().out
+
+
+def test_the_encoder_may_begin_at_random_whatever_the_config_says(folder):
+    text = TOML.replace('licence = "', 'encoder_weights = "absent.safetensors"\nlicence = "')
+    (folder / "train.toml").write_text(text.replace("epochs = 2", "epochs = 1"), "utf-8")
+    command = ["train", str(folder / "train.toml"), "-o", str(folder / "out"), "--device", "cpu"]
+    assert _status(command) == 2
+    assert _status([*command, "--encoder-weights", "none"]) == 0
+    assert "begun with random weights" in (folder / "out/bundle/README.md").read_text("utf-8")
+
+
 def test_a_slip_in_the_config_is_one_line(folder, capsys):
     (folder / "train.toml").write_text(TOML.replace("batch = 2", "batch = 0"), "utf-8")
     assert _status(["train", str(folder / "train.toml"), "-o", str(folder / "out")]) == 2

@@ -64,6 +64,14 @@ def test_the_facts_are_the_bundles(folder):
     assert "| Training | 6 steps of 2 crops of 64 px, begun with random weights |" in card
 
 
+def test_a_single_source_needs_no_share(tmp_path):
+    training = training_of()
+    training["config"]["sources"] = [{"folder": "discs", "share": 1.0}]
+    folder = describe_model(tmp_path / "tiny", training=training)
+    (folder / "weights.safetensors").write_bytes(b"")
+    assert "| Trained on | discs |" in written(folder)
+
+
 def test_a_bundle_that_tells_nothing_still_gets_a_card(tmp_path):
     folder = describe_model(tmp_path / "tiny", training={"config": "lost"})
     (folder / "weights.safetensors").write_bytes(b"")

@@ -16,16 +16,19 @@ from wsiseg.models.network import build_network
 from wsiseg.train.compare import speed
 from wsiseg.train.compare.chapters import epochs_section
 from wsiseg.train.compare.comparison import compare_runs
-from wsiseg.train.compare.document import Picture, Section, Table, as_html, as_markdown
+from wsiseg.train.compare.document import Picture, Section, as_html, as_markdown
 from wsiseg.train.compare.fields import chosen_fields
-from wsiseg.train.compare.figures import SpeedPoint, draw_curves, draw_speed
 from wsiseg.train.compare.measured import Measured
-from wsiseg.train.compare.panels import FOUND, INVENTED, MISSED, Guess, PanelRow, agreement, draw_panels, painted
+from wsiseg.train.compare.panels import FOUND, INVENTED, MISSED, Guess, PanelRow, agreement, draw_panels
+from wsiseg.train.compare.plots import SpeedPoint, draw_curves, draw_speed
 from wsiseg.train.compare.runs import read_runs
 from wsiseg.train.confusion import Confusion
 from wsiseg.train.evaluate import evaluate_bundle
+from wsiseg.train.facts import count_parameters
+from wsiseg.train.figures import painted
 from wsiseg.train.metrics import Counts, OutlineCounts
 from wsiseg.train.scores import EvaluationResult, FieldScore
+from wsiseg.train.tables import Table
 
 
 def read_one(tmp_path, **changes):
@@ -133,6 +136,22 @@ def test_losses_of_different_heads_are_said_not_to_compare(tmp_path):
     assert "different heads" not in " ".join(epochs_section(runs[:1]).notes)
 
 
+def test_trainings_on_other_data_or_for_other_times_are_said_not_to_compare(tmp_path):
+    elsewhere, longer = training_of([0.5]), training_of([0.5])
+    elsewhere["config"]["sources"] = [{"folder": "rings", "share": 1.0}]
+    longer["steps"] = 1200
+    trainings = {"a": training_of([0.5]), "b": elsewhere, "c": longer}
+    runs = read_runs([describe_model(tmp_path / name, name=name, training=its) for name, its in trainings.items()])
+    both = " ".join(epochs_section(runs).notes)
+    on_both = "discs (75 % of the crops), rings (25 % of the crops)"
+    assert f"do not compare: a: {on_both}; b: rings; c: {on_both}." in both
+    assert "Trained for different times: a: 6 steps of 2 crops of 64 px; b: 6 steps" in both
+    alone = " ".join(epochs_section(runs[:1]).notes)
+    assert "different data" not in alone
+    assert "different times" not in alone
+    assert "different data" not in " ".join(epochs_section([runs[0], runs[2]]).notes)
+
+
 # Figures
 
 
@@ -214,6 +233,11 @@ def test_iou_is_the_mean_of_fields_and_its_interval_over_patients(tmp_path):
     assert (unseen.iou, unseen.iou_interval) == (0.6, None)
 
 
+def test_seconds_per_mm2_follow_from_tiles_and_resolution(tmp_path):
+    model = Measured(read_one(tmp_path, mpp=0.25), 1, 10.0, None)
+    assert model.seconds_per_mm2 == pytest.approx(1 / (0.064 * 0.064 * 10))
+
+
 # Speed
 
 
@@ -238,7 +262,7 @@ def test_parameters_are_those_that_training_learns():
     learned = [
         value for name, value in network.state_dict().items() if "running" not in name and "num" not in name
     ]
-    assert speed.count_parameters(SPEC) == sum(value.numel() for value in learned)
+    assert count_parameters(SPEC) == sum(value.numel() for value in learned)
 
 
 # Documents
@@ -309,6 +333,7 @@ def test_a_comparison_writes_everything(compared):
     text = (compared / "cmp/comparison.md").read_text("utf-8")
     assert all(f"]({name})" in text for name in pictures)
     assert "| trained | random weights | 1 of 2 |" in text
+    assert "The thesis has 0.7101, of a single batch" in text
     page = Page((compared / "cmp/comparison.html").read_text("utf-8"))
     assert sum(tag == "img" for tag, _ in page.tags) == 3
 
@@ -320,6 +345,7 @@ def test_its_record_holds_what_was_measured(compared):
     assert (trained["best_epoch"]["epoch"], trained["last_epoch"]["epoch"], alone["best_epoch"]) == (1, 2, None)
     assert trained["tiles_per_second"] == 7.5
     assert trained["began_with"] == "random weights"
+    assert (trained["mpp"], trained["seconds_per_mm2"]) == (0.5, 8.14)
     bundle = read_runs([compared / "bundle"])[0].bundle
     assert alone["evaluation"] == evaluate_bundle(bundle, compared / "discs", "val", "cpu").summary()
 

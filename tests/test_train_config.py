@@ -73,6 +73,20 @@ def test_shares_mean_nothing_where_each_field_comes_once_a_pass(tmp_path):
         read(tmp_path, THESIS_TOML.replace("[schedule]", second))
 
 
+def test_absolute_paths_of_data_are_refused(tmp_path):
+    with pytest.raises(SettingsError, match=r"sources\.folder is an absolute path"):
+        read(tmp_path, TOML.replace('"discs"', f"'{tmp_path / 'discs'}'"))
+
+
+@pytest.mark.parametrize("key", ["encoder_weights", "start_from"])
+def test_of_an_absolute_path_only_the_last_name_is_recorded(tmp_path, key):
+    config = read(tmp_path, TOML.replace('licence = "', f"{key} = '{tmp_path / 'own'}'\nlicence = \""))
+    assert getattr(config.model, key) == str(tmp_path / "own")
+    assert config.as_dict()["model"][key] == "own"
+    config = read(tmp_path, TOML.replace('licence = "', f'{key} = "weights/own"\nlicence = "'))
+    assert config.as_dict()["model"][key] == "weights/own"
+
+
 def test_an_absent_config_is_refused(tmp_path):
     with pytest.raises(SettingsError, match="E-CONFIG"):
         TrainConfig.from_toml(tmp_path / "absent.toml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +29,8 @@ _path = click.Path(path_type=Path)
 )
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|mps")
 @click.option(
-    "--encoder-weights", metavar="FILE|imagenet",
-    help="What the encoder starts from, over the config: a safetensors file, or the hub's ImageNet weights.",
+    "--encoder-weights", metavar="FILE|imagenet|none",
+    help="What the encoder starts from, over the config: a safetensors file, the hub's weights, or chance.",
 )  # fmt: skip
 @click.option("--tensorboard", is_flag=True, help="Write events for TensorBoard too, into DIR/tensorboard.")
 @click.option("--fresh", is_flag=True, help="Begin anew, whatever DIR holds.")
@@ -52,7 +53,7 @@ def train(
     from wsiseg.train.loop import train as run_training
 
     root = data or config.parent
-    recipe = TrainConfig.from_toml(config, encoder_weights and _named(encoder_weights, root))
+    recipe = TrainConfig.from_toml(config, None if encoder_weights is None else _named(encoder_weights, root))
     listeners: list[Callable[[Progress], None]] = [Report()]
     if tensorboard:
         listeners.append(Events(out / "tensorboard"))
@@ -69,10 +70,10 @@ def train(
 
 def _named(encoder_weights: str, root: Path) -> str:
     """Name a file as configs do: from the data folder where it lies below it."""
-    path = Path(encoder_weights).absolute()
-    if encoder_weights == "imagenet":
-        return encoder_weights
-    return (path.relative_to(root.absolute()) if path.is_relative_to(root.absolute()) else path).as_posix()
+    if encoder_weights in ("imagenet", "none"):
+        return encoder_weights.removesuffix("none")
+    path, folder = (Path(os.path.abspath(place)) for place in (encoder_weights, root))
+    return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
 
 
 class Report:

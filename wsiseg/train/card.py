@@ -14,9 +14,8 @@ from wsiseg import fsio
 from wsiseg.errors import SettingsError
 from wsiseg.models.bundle import WEIGHTS_FILE
 from wsiseg.models.heads import make_head
-from wsiseg.train.compare.document import Table, markdown_table
-from wsiseg.train.compare.runs import began_with
-from wsiseg.train.compare.speed import count_parameters
+from wsiseg.train.facts import began_with, count_parameters, trained_for, trained_on
+from wsiseg.train.tables import Table, markdown_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,16 +90,10 @@ def _facts(bundle: ModelBundle) -> str:
 
 def _training(spec: ModelSpec) -> list[tuple[str, str]]:
     """Say what the weights were learned from, as far as the bundle tells."""
-    try:
-        steps, config = spec.training["steps"], spec.training["config"]
-        schedule, sources = config["schedule"], config["sources"]
-        total = sum(source["share"] for source in sources)
-        percent = {source["folder"]: 100 * source["share"] / total for source in sources}
-        data = ", ".join(f"{folder} ({share:.0f} % of the crops)" for folder, share in percent.items())
-        crops = f"{schedule['batch']} crops of {schedule['crop_px']} px"
-        return [("Trained on", data), ("Training", f"{steps:,} steps of {crops}, begun with {began_with(spec)}")]
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):  # a bundle may come from anywhere
+    data, steps = trained_on(spec), trained_for(spec)
+    if not (data and steps):
         return []
+    return [("Trained on", data), ("Training", f"{steps}, begun with {began_with(spec)}")]
 
 
 def _figures(bundle: ModelBundle) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from wsiseg.errors import BundleError, SettingsError
+from wsiseg.fsio import read_bounded
 from wsiseg.models.bundle import ClassSpec, ModelSpec
 from wsiseg.models.encoders import encoder_names, preprocessing
 from wsiseg.train.augment import Augmentation
@@ -15,7 +17,10 @@ from wsiseg.train.records import record_from, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+
+_MAX_BYTES = 1 << 20
+"""Of a TOML file; a config has some 2,000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +43,9 @@ class ModelConfig:
     tile_px: int = 256
     halo_px: int = 32
     encoder_weights: str = ""
-    """What the encoder starts from: nothing, `imagenet` (the hub's), or a safetensors below the data folder."""
+    """What the encoder starts from: nothing, `imagenet` (the hub's), or a safetensors, from the data folder."""
     start_from: str = ""
-    """What the whole network starts from: nothing, a bundle's name, or its folder below the data folder."""
+    """What the whole network starts from: nothing, a bundle's name, or its folder, from the data folder."""
     start_share: float = within(0, 1, default=0.0)
     """Share of `start_from`'s weights in the bundle, mixed with what was learned since: so what the first training
     knew about slides that this one never sees is kept (Wortsman et al. 2022)."""
@@ -53,7 +58,7 @@ class SourceConfig:
     """One data folder."""
 
     folder: str
-    """Relative to the data folder."""
+    """From the data folder."""
     share: float = within(1e-6, default=1.0)
     """Share of the crops, relative to the other sources."""
 
@@ -110,10 +115,7 @@ class TrainConfig:
 
     def _contradictions(self) -> Iterator[str]:
         schedule, augmentation = self.schedule, self.augmentation
-        if not self.sources:
-            yield "sources is empty: a training needs at least one"
-        if len({source.folder for source in self.sources}) < len(self.sources):
-            yield "sources names a folder twice"
+        yield from self._contradictions_of_sources()
         if schedule.crop_px % 32:
             yield "schedule.crop_px is not a multiple of 32: the encoder halves it five times"
         if schedule.optimiser == "adam" and schedule.weight_decay:
@@ -127,6 +129,15 @@ class TrainConfig:
                 yield f"augmentation.{name}_min is above augmentation.{name}_max"
         if schedule.crop == "center":
             yield from self._contradictions_of_center()
+
+    def _contradictions_of_sources(self) -> Iterator[str]:
+        folders = [source.folder for source in self.sources]
+        if not folders:
+            yield "sources is empty: a training needs at least one"
+        if len(set(folders)) < len(folders):
+            yield "sources names a folder twice"
+        if any(Path(folder).is_absolute() for folder in folders):
+            yield "sources.folder is an absolute path: name it from the data folder"
 
     def _contradictions_of_center(self) -> Iterator[str]:
         if (self.augmentation.scale_min, self.augmentation.scale_max) != (1.0, 1.0):
@@ -149,18 +160,28 @@ class TrainConfig:
             E-CONFIG: not TOML, an unknown or missing key, a value of the wrong kind, out of range or at odds.
         """
         try:
-            table = _completed(tomllib.loads(path.read_text("utf-8")), encoder_weights)
+            text = read_bounded(path, _MAX_BYTES).decode("utf-8")
+            table = _completed(tomllib.loads(text), encoder_weights)
             config: TrainConfig = record_from(cls, table)
             ModelSpec.from_json(config.draft_spec().to_json())
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValueError) as error:
+        except OSError as error:
+            raise SettingsError("E-CONFIG", error.strerror or "it cannot be read", where=path) from error
+        except (ValueError, OverflowError, RecursionError) as error:  # a broken TOML and no UTF-8 are ValueErrors
             raise SettingsError("E-CONFIG", str(error), where=path) from error
         except BundleError as error:
             raise SettingsError("E-CONFIG", f"[model] makes no bundle: {error.what}", where=path) from error
         return config
 
     def as_dict(self) -> dict[str, Any]:
-        """Give plain dicts, lists and numbers, as JSON has them."""
-        return dataclasses.asdict(self)
+        """Give plain dicts, lists and numbers, as JSON has them.
+
+        Of an absolute path there is the last name alone: where it lies on this machine is nobody else's business.
+        """
+        table = dataclasses.asdict(self)
+        for key in ("encoder_weights", "start_from"):
+            if (path := Path(table["model"][key])).is_absolute():
+                table["model"][key] = path.name
+        return table
 
     def draft_spec(self) -> ModelSpec:
         """Describe the bundle that this training makes, before there are weights."""

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from wsiseg import fsio
-from wsiseg.train.compare.figures import as_png, new_figure
+from wsiseg.train.figures import QUIET, as_png, new_figure, plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,14 +67,11 @@ def draw_curves(path: Path, rows: Sequence[Row]) -> None:
 
 
 def _draw_panel(axes: Axes, name: str, title: str, rows: Sequence[Row]) -> None:
+    plain(axes, title)
     epochs = [row["epoch"] for row in rows]
     for part, _, colour in _PARTS:
         values = [row[f"{part}_{name}"] for row in rows]
         # A line needs two points; the first epochs must be seen too.
         axes.plot(epochs, values, color=colour, linewidth=1.8, marker="o" if len(rows) < 5 else "", markersize=4)
-    axes.set_title(title, loc="left")
-    axes.set_xlabel("epoch")
+    axes.set_xlabel("epoch", color=QUIET)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#dedfdb", linewidth=0.8)
-    axes.set_axisbelow(True)

@@ -12,10 +12,9 @@ from matplotlib.patches import Patch
 
 from wsiseg.models.devices import choose_device
 from wsiseg.models.network import load_network
-from wsiseg.train.compare.figures import INK, new_figure
-from wsiseg.train.compare.panels import painted, show_picture
 from wsiseg.train.data import read_index, read_labels, read_rgb
 from wsiseg.train.evaluate import FieldPredictor, to_grid
+from wsiseg.train.figures import INK, new_figure, painted, show_picture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,9 +25,9 @@ if TYPE_CHECKING:
 
     from wsiseg.models.bundle import ModelBundle
     from wsiseg.train.data import FieldEntry
+    from wsiseg.train.figures import Rgb
     from wsiseg.train.scores import EvaluationResult, FieldScore
 
-    Rgb = npt.NDArray[np.uint8]
     Labels = npt.NDArray[np.int32]
 
 TRUTH, FOUND = (230, 159, 0), (0, 84, 150)

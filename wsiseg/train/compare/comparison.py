@@ -13,13 +13,14 @@ from wsiseg.predict import Numerics
 from wsiseg.train.compare.chapters import curves_section, epochs_section, models_section, panels_section
 from wsiseg.train.compare.document import as_html, as_markdown
 from wsiseg.train.compare.fields import chosen_fields, panel_rows
-from wsiseg.train.compare.figures import SpeedPoint, draw_curves, draw_speed
 from wsiseg.train.compare.measured import Measured
 from wsiseg.train.compare.panels import draw_panels
+from wsiseg.train.compare.plots import SpeedPoint, draw_curves, draw_speed
 from wsiseg.train.compare.runs import read_runs
-from wsiseg.train.compare.speed import count_parameters, tiles_per_second
+from wsiseg.train.compare.speed import tiles_per_second
 from wsiseg.train.data import read_index
 from wsiseg.train.evaluate import evaluate_bundle
+from wsiseg.train.facts import count_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -100,7 +101,7 @@ def _of_fields(models: Sequence[Measured], data: Path, device: str) -> Section:
 
 def _of_models(models: Sequence[Measured], device: str) -> Section:
     points = [
-        SpeedPoint(model.run.name, model.tiles_per_second, model.iou, model.iou_interval, model.parameters)
+        SpeedPoint(model.run.name, 60 / model.seconds_per_mm2, model.iou, model.iou_interval, model.parameters)
         for model in models
         if model.iou is not None
     ]
@@ -131,7 +132,9 @@ def _record(model: Measured) -> dict[str, Any]:
         "head": spec.head,
         "began_with": run.start,
         "parameters": model.parameters,
+        "mpp": spec.mpp,
         "tiles_per_second": round(model.tiles_per_second, 2),
+        "seconds_per_mm2": round(model.seconds_per_mm2, 2),
         "best_epoch": asdict(run.best) if run.epochs else None,
         "last_epoch": asdict(run.epochs[-1]) if run.epochs else None,
         "evaluation": model.evaluation.summary() if model.evaluation else None,

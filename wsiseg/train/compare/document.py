@@ -8,24 +8,17 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from wsiseg.train.compare.figures import DPI
+from wsiseg.train.figures import DPI
+from wsiseg.train.tables import markdown_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from wsiseg.train.tables import Table
+
 
 _CSS_DPI = 96
 """Pixels of a page per inch."""
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Cells as text; the first column is left-aligned, numbers are right-aligned."""
-
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    quiet: frozenset[int] = frozenset()
-    """Rows that are not results but stand beside them for reference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,23 +58,6 @@ def as_markdown(title: str, sections: Sequence[Section]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def markdown_table(table: Table) -> str:
-    """Write a table as Markdown."""
-    lines = [table.header, ("---", *("---:" if _is_figures(table, i) else "---" for i in _later(table)))]
-    for index, row in enumerate(table.rows):
-        lines.append(tuple(f"*{cell}*" if cell else "" for cell in row) if index in table.quiet else row)
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-
-
-def _later(table: Table) -> range:
-    return range(1, len(table.header))
-
-
-def _is_figures(table: Table, column: int) -> bool:
-    """Tell whether a column holds figures: all its cells begin with a digit, or are empty."""
-    return all(not row[column] or row[column][0].isdigit() for row in table.rows)
-
-
 def as_html(title: str, sections: Sequence[Section], footer: str) -> str:
     """Write the document as one HTML page that loads nothing; every text is escaped."""
     body = "\n".join(_html_section(section) for section in sections)
@@ -119,7 +95,7 @@ def _html_picture(picture: Picture) -> str:
 
 
 def _html_table(table: Table) -> str:
-    kinds = ["", *(' class="figure"' if _is_figures(table, i) else "" for i in _later(table))]
+    kinds = [' class="figure"' if table.is_figures(i) else "" for i in range(len(table.header))]
     titles = [escape(cell).replace("-", "&#8209;") for cell in table.header]  # no line breaks at this hyphen
     head = "".join(f"<th{kind}>{title}</th>" for kind, title in zip(kinds, titles, strict=True))
     rows = ""

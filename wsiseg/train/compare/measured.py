@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from wsiseg.train.bootstrap import intervals
+from wsiseg.train.compare.speed import TILE_PX
 from wsiseg.train.sums import Sums, share
 
 if TYPE_CHECKING:
@@ -22,6 +23,12 @@ class Measured:
     tiles_per_second: float
     evaluation: EvaluationResult | None
     """On whole fields; None where no fields were given."""
+
+    @property
+    def seconds_per_mm2(self) -> float:
+        """Seconds of the network alone for a mm2 of tissue at the model's resolution."""
+        tile_mm = TILE_PX * self.run.bundle.spec.mpp / 1000
+        return 1 / (self.tiles_per_second * tile_mm**2)
 
     @property
     def iou(self) -> float | None:

@@ -5,25 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 from matplotlib.patches import Patch
 
-from wsiseg.train.compare.figures import INK, QUIET, as_png, new_figure
+from wsiseg.train.figures import INK, QUIET, as_png, new_figure, painted, show_picture
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    import numpy.typing as npt
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    Rgb = npt.NDArray[np.uint8]
-    Mask = npt.NDArray[np.bool_]
+    from wsiseg.train.figures import Mask, Rgb
 
 FOUND, MISSED, INVENTED, TRUTH = (0, 158, 115), (213, 94, 0), (0, 114, 178), (60, 64, 72)
 """Okabe and Ito's green, orange and blue, and a dark grey: no hue of H&E, distinct without full colour vision."""
-_PAINT = 0.72
-"""Opacity of the colours."""
 _CELL_IN = 2.3
 _SIDE_PX = 512
 """Larger fields are cut to their middle, so that nuclei stay visible."""
@@ -77,15 +72,6 @@ def _draw_row(cells: Sequence[Axes], row: PanelRow) -> None:
         show_picture(axes, _middle(picture), caption)
 
 
-def show_picture(axes: Axes, picture: Rgb, caption: str) -> None:
-    """Show pixels with a line of text below them, and nothing else."""
-    axes.imshow(picture, interpolation="lanczos")
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.spines[:].set_visible(False)
-    axes.set_xlabel(caption, fontsize=8.5, color=QUIET, labelpad=3)
-
-
 def _legend(figure: Figure, *, hidden: bool) -> None:
     meanings = [(TRUTH, "nucleus in the truth"), (FOUND, "found"), (MISSED, "missed"), (INVENTED, "invented")]
     handles = [Patch(color="#{:02x}{:02x}{:02x}".format(*colour), label=label) for colour, label in meanings]
@@ -100,16 +86,6 @@ def _legend(figure: Figure, *, hidden: bool) -> None:
 def agreement(truth: Mask, predicted: Mask) -> dict[tuple[int, int, int], Mask]:
     """Sort pixels by whether a prediction is right, by the colour that shows it."""
     return {FOUND: truth & predicted, MISSED: truth & ~predicted, INVENTED: predicted & ~truth}
-
-
-def painted(rgb: Rgb, counted: Mask, paint: Mapping[tuple[int, int, int], Mask]) -> Rgb:
-    """Make an (h, w, 3) image pale and grey and paint masks on it; what does not count stays almost white."""
-    grey = rgb.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
-    canvas = np.repeat((255 - 0.6 * (255 - grey))[..., None], 3, axis=2)
-    for colour, mask in paint.items():
-        canvas[mask] = (1 - _PAINT) * canvas[mask] + _PAINT * np.array(colour, np.float32)
-    canvas[~counted] = 255 - 0.15 * (255 - grey[~counted, None])
-    return np.rint(canvas).astype(np.uint8)
 
 
 def _middle(image: Rgb) -> Rgb:

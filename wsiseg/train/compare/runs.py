@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wsiseg.errors import BundleError, SettingsError
 from wsiseg.models.bundle import SPEC_FILE, ModelBundle, load_bundle
+from wsiseg.train.facts import began_with
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from wsiseg.models.bundle import ModelSpec
-
 BUNDLE_FOLDER = "bundle"
 """Where `wsiseg train` puts the bundle in its output folder."""
-RANDOM, IMAGENET = "random weights", "ImageNet weights"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +57,6 @@ class Run:
     def start(self) -> str:
         """What the training began with."""
         return began_with(self.bundle.spec)
-
-
-def began_with(spec: ModelSpec) -> str:
-    """Name what a training began with: `RANDOM`, ImageNet weights, or a file or bundle of weights."""
-    try:
-        model: dict[str, Any] = spec.training["config"]["model"]
-        if model.get("start_from"):
-            return f"the bundle {model['start_from']}"
-        weights = str(model["encoder_weights"])
-    except (KeyError, TypeError, AttributeError):  # a bundle may come from anywhere
-        return "weights not stated"
-    return {"": RANDOM, "imagenet": IMAGENET}.get(weights) or weights.removesuffix("/bundle").rsplit("/", 1)[-1]
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:

@@ -1,4 +1,4 @@
-"""How large and how fast a model is, on the device at hand."""
+"""How fast a model is, on the device at hand."""
 
 from __future__ import annotations
 
@@ -8,22 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wsiseg.models.network import build_network
 from wsiseg.predict import TorchPredictor
 
 if TYPE_CHECKING:
-    from wsiseg.models.bundle import ModelBundle, ModelSpec
+    from wsiseg.models.bundle import ModelBundle
 
 TILE_PX = 256
 BATCH = 4
 _WARM_UPS = 2
 """Forward passes before the clock runs: the first ones reserve memory and choose algorithms."""
 _LEAST_PASSES = 3
-
-
-def count_parameters(spec: ModelSpec) -> int:
-    """Count the numbers that training learns, without the statistics of normalisation."""
-    return sum(parameter.numel() for parameter in build_network(spec).parameters())
 
 
 def tiles_per_second(bundle: ModelBundle, device: str = "auto", seconds: float = 2.0) -> float:

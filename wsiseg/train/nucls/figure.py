@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
+from wsiseg.train.figures import INK, QUIET, as_png, new_figure
 from wsiseg.train.nucls.published import BOX, OUTLINE, POINT
 from wsiseg.train.nucls.survey import KINDS
 
@@ -21,35 +19,34 @@ _COLORS = {OUTLINE: "#0f766e", BOX: "#f0a33a", POINT: "#8b5cf6"}
 _NAMES = {OUTLINE: "outline", BOX: "box only", POINT: "point only"}
 _PIXEL_COLORS = {"counted": "#0f766e", "box_only": "#f0a33a", "outside_field": "#c9ced6"}
 _PIXEL_NAMES = {"counted": "counted", "box_only": "ignored:\nbox", "outside_field": "ignored:\noutside"}
-_INK, _FAINT, _GRID = "#1f2937", "#6b7280", "#eef0f3"
+_RULE_COLORS = {"nucleus": "#0f766e", "outside_field": "#c9ced6"}
+_RULE_NAMES = {"nucleus": "nucleus", "outside_field": "outside the\nfield (code 0)"}
+_GRID = "#eef0f3"
 
 
 def survey_png(survey: Survey) -> bytes:
     """Draw a survey and give the PNG's bytes."""
     content = survey.as_dict()
-    figure = Figure(figsize=(11.5, 8.2), facecolor="white")
+    figure = new_figure(11.5, 8.2)
     figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.12, wspace=0.02, hspace=0.04)
-    FigureCanvasAgg(figure)
     grid = figure.add_gridspec(2, 2, width_ratios=(1.25, 1), height_ratios=(1.35, 1))
     figure.suptitle(
         f"NuCLS, {survey.mode}: {content['fields']:,} fields of {content['patients']:,} patients, "
         f"{content['nuclei']:,} nuclei",
-        x=0.01, ha="left", fontsize=15, fontweight="bold", color=_INK,
+        x=0.01, ha="left", fontsize=15, fontweight="bold", color=INK,
     )  # fmt: skip
     _draw_counts(figure.add_subplot(grid[0, 0]), "Nuclei by class", content["classes"])
     _draw_counts(figure.add_subplot(grid[0, 1]), "Nuclei by super class", content["super_classes"])
     _draw_sizes(figure.add_subplot(grid[1, 0]), survey)
     _draw_shares(figure.add_subplot(grid[1, 1]), content)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=130, metadata={"Software": None})
-    return buffer.getvalue()
+    return as_png(figure)
 
 
 def _titled(axes: Axes, title: str) -> None:
-    axes.set_title(title, loc="left", fontsize=11.5, fontweight="bold", color=_INK, pad=8)
+    axes.set_title(title, loc="left", fontsize=11.5, fontweight="bold", color=INK, pad=8)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color("#d1d5db")
-    axes.tick_params(colors=_FAINT, labelsize=9.5, length=0)
+    axes.tick_params(colors=QUIET, labelsize=9.5, length=0)
 
 
 def _draw_counts(axes: Axes, title: str, groups: dict[str, dict[str, int]]) -> None:
@@ -63,13 +60,13 @@ def _draw_counts(axes: Axes, title: str, groups: dict[str, dict[str, int]]) -> N
             axes.barh(names, counts, left=left, color=_COLORS[kind], height=0.68, label=_NAMES[kind])
         left += counts
     for row, total in enumerate(left):
-        axes.text(total + max(left) * 0.015, row, f"{total:,.0f}", va="center", fontsize=9.5, color=_INK)
+        axes.text(total + max(left) * 0.015, row, f"{total:,.0f}", va="center", fontsize=9.5, color=INK)
     axes.set_xlim(0, max(left) * 1.13)
     axes.invert_yaxis()
-    axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names], color=_INK)
+    axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names], color=INK)
     axes.xaxis.grid(visible=True, color=_GRID)
     axes.set_axisbelow(True)
-    axes.legend(loc="lower right", frameon=False, fontsize=9.5, labelcolor=_INK)
+    axes.legend(loc="lower right", frameon=False, fontsize=9.5, labelcolor=INK)
 
 
 def _draw_sizes(axes: Axes, survey: Survey) -> None:
@@ -86,32 +83,34 @@ def _draw_sizes(axes: Axes, survey: Survey) -> None:
             axes.hist(diameters, bins, color=_COLORS[kind], alpha=0.35, label=label, histtype="stepfilled")
             axes.hist(diameters, bins, color=_COLORS[kind], linewidth=1.6, histtype="step")
             axes.axvline(median, color=_COLORS[kind], linewidth=1.6, linestyle="--")
-    axes.set_xlabel("µm; of a box, that of the ellipse inside it", color=_FAINT, fontsize=9.5)
-    axes.set_ylabel("nuclei", color=_FAINT, fontsize=9.5)
+    axes.set_xlabel("µm; of a box, that of the ellipse inside it", color=QUIET, fontsize=9.5)
+    axes.set_ylabel("nuclei", color=QUIET, fontsize=9.5)
     axes.set_xlim(0, bins[-1])
     axes.yaxis.grid(visible=True, color=_GRID)
     axes.set_axisbelow(True)
-    axes.legend(loc="upper right", frameon=False, fontsize=9.5, labelcolor=_INK)
+    axes.legend(loc="upper right", frameon=False, fontsize=9.5, labelcolor=INK)
 
 
 def _draw_shares(axes: Axes, content: dict[str, Any]) -> None:
-    """Bars of 100 %: how nuclei are labelled, and, where something is ignored, what counts of the pixels."""
+    """Bars of 100 %: how nuclei are labelled; and which pixels count, or what the thesis' rule calls nucleus."""
     _titled(axes, "Shares")
     bars = [("nuclei", content["kinds"], _COLORS, _NAMES)]
     if "pixels" in content:
         bars.append(("pixels", content["pixels"], _PIXEL_COLORS, _PIXEL_NAMES))
+    elif rule := content["thesis_rule"]["total"]:
+        bars.append(("nucleus pixels by\nthe thesis' rule", rule, _RULE_COLORS, _RULE_NAMES))
     for row, (_, counts, colors, names) in enumerate(bars):
-        left, total = 0.0, max(sum(counts.values()), 1)
+        left, total = 0.0, max(sum(counts[name] for name in colors), 1)
         for name, color in colors.items():
             share = counts[name] / total
             axes.barh(row, share, left=left, color=color, height=0.36)
             if share > 0.08:
                 middle = left + share / 2
-                ink = _INK if name in (BOX, "box_only", "outside_field") else "white"
+                ink = INK if name in (BOX, "box_only", "outside_field") else "white"
                 axes.text(middle, row, f"{share:.0%}", ha="center", va="center", color=ink, fontsize=10)
-                axes.text(middle, row + 0.22, names[name], ha="center", va="top", color=_FAINT, fontsize=9)
+                axes.text(middle, row + 0.22, names[name], ha="center", va="top", color=QUIET, fontsize=9)
             left += share
-    axes.set_yticks(range(len(bars)), [name for name, *_ in bars], color=_INK)
+    axes.set_yticks(range(len(bars)), [name for name, *_ in bars], color=INK)
     axes.set_xlim(0, 1)
     axes.set_ylim(len(bars) - 0.4, -0.5)
     axes.set_xticks([])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wsiseg.train.nucls.survey import KINDS
+from wsiseg.train.tables import Table, markdown_table
 
 _RULES = {
     "strict": (
@@ -146,15 +147,12 @@ def _thesis_tables(content: dict[str, Any]) -> list[str]:
 def _left_out(content: dict[str, Any]) -> str:
     if not content["left_out"]:
         return "Nothing: each file was decoded to its end."
-    return _markdown(
-        [["file", "reason"], *([item["file"], item["reason"]] for item in content["left_out"])], "---"
-    )
+    return _markdown([["file", "reason"], *([item["file"], item["reason"]] for item in content["left_out"])])
 
 
-def _markdown(table: list[list[str]], later_columns: str = "---:") -> str:
-    header, *rows = table
-    lines = [header, ["---", *[later_columns] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+def _markdown(table: list[list[str]]) -> str:
+    header, *rows = (tuple(line) for line in table)
+    return markdown_table(Table(header, tuple(rows)))
 
 
 def _aligned(table: list[list[str]]) -> list[str]:
