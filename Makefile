@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 endif
 DEMO ?= demo
 
-.PHONY: help setup demo check test test-fast test-lowest format bench default-model thesis clean
+.PHONY: help setup demo check test test-fast test-recipes test-lowest format bench default-model thesis backbones faults clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -40,6 +40,13 @@ test: setup  ## all tests
 test-fast: setup  ## the tests that take no real slide and no network
 	$(BIN)/python -m pytest -m "not slow"
 
+faults: setup  ## inject every fault at every point, and write the table in docs/reliability.md (hours; ARGS='--share 0.1')
+	PYTHONPATH=tests $(BIN)/python -m faults $(ARGS)
+
+test-recipes: setup  ## the tests of workflows/ with the engines that they are for
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test,recipes]"
+	$(BIN)/python -m pytest tests/test_workflows_*.py
+
 test-lowest:  ## all tests with the oldest versions that pyproject.toml allows
 	$(PYTHON) -m venv $(VENV)-lowest
 	$(VENV)-lowest/bin/python -m pip install --quiet --requirement tests/lowest.txt
@@ -58,3 +65,6 @@ default-model: setup  ## train the shipped model anew: make default-model DATA=f
 
 thesis: setup  ## repeat the thesis: make thesis NUCLS=folder OUT=folder (ARGS=--quick for a trial)
 	$(BIN)/python workflows/thesis/run.py "$(NUCLS)" "$(OUT)" $(ARGS)
+
+backbones: setup  ## compare encoders: make backbones DATA=folder OUT=folder (an afternoon on a CPU)
+	$(BIN)/python workflows/backbones/run.py "$(DATA)" "$(OUT)" $(ARGS)

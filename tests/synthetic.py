@@ -255,7 +255,9 @@ class ArraySlide:
             bounds=bounds,
         )
 
-    def read_region(self, location: tuple[int, int], level: int, size: tuple[int, int]) -> np.ndarray:
+    def read_region(
+        self, location: tuple[int, int], level: int, size: tuple[int, int], out: np.ndarray | None = None
+    ) -> np.ndarray:
         self._guard.check()
         box = level_box(self.info.levels[level], location, size)
         self.reads.append((box, level))

@@ -146,7 +146,7 @@ def test_bad_slides_get_one_line_and_leave_nothing(case, bundle, tmp_path, capsy
         (["run"], "E-USAGE", 2),
         (["run", "x.svs", "--reader", "guess"], "E-USAGE", 2),
         (["run", "x.svs", "--mpp", "-1"], "E-USAGE", 2),
-        (["run", "x.svs", "--batch", "0"], "E-USAGE", 2),
+        (["run", "x.svs", "--max-unreadable", "2"], "E-USAGE", 2),
         (["verify", "nowhere"], "E-OUT-MISSING", 5),
     ],
 )

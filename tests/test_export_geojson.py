@@ -122,7 +122,8 @@ def test_bounds_are_taken_off_for_qupath_and_kept_for_the_slide(tmp_path):
     header = replace(HEADER, origin=origin)
     shown = load(export([nuclei], len(nuclei), tmp_path, header))
     assert shown["wsiseg"] | {"version": ""} == {
-        "version": "", "slide": "a slide.svs", "mpp": 0.25, "origin": list(origin), "coords": "qupath",
+        "version": "", "slide": "a slide.svs", "mpp": 0.25, "model_sha256": "", "origin": list(origin),
+        "coords": "qupath",
     }  # fmt: skip
     for feature, polygon in zip(shown["features"], plain.polygon, strict=True):
         # Ties of the 0.01 px grid may fall either way at another origin.

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
+import time
+from contextlib import suppress
 
 import pytest
 
@@ -96,3 +99,64 @@ def test_memory_respects_the_cgroup(monkeypatch, tmp_path):
     (tmp_path / "memory.max").write_text("1000000\n")
     (tmp_path / "memory.current").write_text("400000\n")
     assert host.available_bytes() == 600000
+
+
+def test_limits_of_the_group_that_a_process_is_in_count_as_do_those_around_it(monkeypatch, tmp_path):
+    """Version 1 as older clusters have it, then version 2 without a namespace."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(16)), raising=False)
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    monkeypatch.setattr(host, "_CGROUP", tmp_path)
+    monkeypatch.setattr(host, "_MEMBERSHIP", tmp_path / "mine")
+    (tmp_path / "mine").write_text("4:memory:/job/step\n3:cpu,cpuacct:/job/step\n0::/slice\n")
+    job = tmp_path / "cpu" / "job"
+    (job / "step").mkdir(parents=True)
+    (job / "step" / "cpu.cfs_quota_us").write_text("-1\n")
+    (job / "step" / "cpu.cfs_period_us").write_text("100000\n")
+    assert host.usable_cores() == 16
+    (job / "cpu.cfs_quota_us").write_text("400000\n")
+    (job / "cpu.cfs_period_us").write_text("100000\n")
+    assert host.usable_cores() == 4
+    memory = tmp_path / "memory" / "job"
+    memory.mkdir(parents=True)
+    (memory / "memory.limit_in_bytes").write_text("1000\n")
+    (memory / "memory.usage_in_bytes").write_text("300\n")
+    assert host.available_bytes() == 700
+    (tmp_path / "slice").mkdir()
+    (tmp_path / "slice" / "cpu.max").write_text("50000 100000\n")
+    assert host.usable_cores() == 1
+
+
+def test_folder_is_removed_while_somebody_still_writes_into_it(tmp_path):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    for number in range(300):
+        (folder / f"{number}").touch()
+    ending = time.monotonic() + 0.15
+
+    def write():
+        number = 0
+        while time.monotonic() < ending:
+            number += 1
+            with suppress(FileNotFoundError):
+                (folder / f"late{number}").touch()
+                (folder / f"late{number}").rename(folder / "last")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    fsio.remove(folder)
+    writer.join()
+    assert not folder.exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such limit")
+def test_as_many_files_may_be_open_as_the_system_grants():
+    import resource
+
+    before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, before), most))
+    try:
+        host.allow_open_files()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= before
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before, most))

@@ -59,7 +59,9 @@ def build(encoder):
 def test_the_encoders_of_the_thesis_are_there_and_those_of_all_of_timm_are_not():
     names = encoder_names()
     assert {"resnet34", "efficientnet-b2", "inceptionv3", "vgg19"} <= set(names)
-    assert set(smp.encoders.get_encoder_names()) - {"wsiseg-inceptionv3"} <= set(names)
+    too_large = {"resnext101_32x32d", "resnext101_32x48d", "timm-efficientnet-l2"}
+    assert set(smp.encoders.get_encoder_names()) - set(names) <= {"wsiseg-inceptionv3", *too_large}
+    assert not too_large & set(names)
     assert not [name for name in names if name.startswith(("tu-", "wsiseg-"))]
 
 

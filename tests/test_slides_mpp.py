@@ -4,13 +4,15 @@ import pytest
 from synthetic import paint_tissue, write_slide
 
 from wsiseg.errors import SettingsError, SlideError
-from wsiseg.slides import open_slide
+from wsiseg.slides import READERS, open_slide
+from wsiseg.slides.readers import open_handle
 
 PIXELS = paint_tissue((300, 300)).rgb
 
 
 def opened(tmp_path, reader, **options):
-    slide = open_slide(write_slide(tmp_path / "slide.svs", PIXELS, downsamples=(1,), **options), reader=reader)
+    path = write_slide(tmp_path / "slide.svs", PIXELS, downsamples=(1,), **options)
+    slide = open_handle(path, READERS[reader])
     slide.close()
     return slide.info
 

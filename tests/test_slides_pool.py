@@ -18,7 +18,7 @@ PIXELS = paint_tissue((600, 400)).rgb
 class Fleeting(ArraySlide):
     """Fails on its first read, as a network disk does, or as a handle that another error has latched."""
 
-    def read_region(self, location, level, size):
+    def read_region(self, location, level, size, out=None):
         if not self.reads:
             self.reads.append((Box(0, 0, 1, 1), 0))
             raise SlideError("E-SLIDE-READ", "fleeting")

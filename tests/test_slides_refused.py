@@ -82,11 +82,11 @@ MADE = {
     ),
     "absurd width": (
         lambda p: (good(p), set_tag(p, WIDTH, 2_000_000_000)),
-        "E-SLIDE-FORMAT.*2000000000",
+        "E-LIMIT-DIMS.*2000000000",
     ),
     "absurd tile": (
         lambda p: (good(p), set_tag(p, TILE_WIDTH, 452_984_832)),
-        "E-SLIDE-FORMAT.*452984832",
+        "E-LIMIT-TILE.*452984832",
     ),
     "loop of directories": (loop, "E-SLIDE-FORMAT.*loop"),
     "directory beyond the end": (next_directory_far_away, "E-SLIDE-TRUNCATED"),
@@ -103,7 +103,7 @@ def test_a_bad_file_is_refused_with_its_code(fault, reader, tmp_path):
     began = time.monotonic()
     with pytest.raises(SlideError, match=expected) as caught:
         open_slide(path, reader=reader)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20, "it hangs"
     assert caught.value.exit_status == 3
     assert "\n" not in str(caught.value)
 

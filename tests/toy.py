@@ -30,8 +30,25 @@ def write_bundle(folder: Path, mpp: float = 0.25) -> Path:
 
     from wsiseg.models.network import build_network, stored_tensors
 
+    draft = toy_spec(mpp)
+    describe_bundle(folder, draft)
+    save_file(stored_tensors(build_network(draft)), folder / "weights.safetensors")
+    content = {**asdict(draft), "weights_sha256": sha256_of(folder / "weights.safetensors")}
+    (folder / "model.json").write_text(json.dumps(content))
+    return folder
+
+
+def describe_bundle(folder: Path, spec: ModelSpec) -> Path:
+    """Write a bundle without weights: enough where the colour rule stands in for the network."""
     folder.mkdir(parents=True, exist_ok=True)
-    draft = ModelSpec(
+    (folder / "model.json").write_text(json.dumps(asdict(spec)))
+    (folder / "README.md").write_text("# toy\n")
+    return folder
+
+
+def toy_spec(mpp: float = 0.25) -> ModelSpec:
+    """Describe a model with small tiles."""
+    return ModelSpec(
         name="toy",
         version="1",
         architecture="unet",
@@ -46,13 +63,8 @@ def write_bundle(folder: Path, mpp: float = 0.25) -> Path:
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
         licence="Apache-2.0",
-        weights_sha256="",
+        weights_sha256="0" * 64,
     )
-    save_file(stored_tensors(build_network(draft)), folder / "weights.safetensors")
-    content = {**asdict(draft), "weights_sha256": sha256_of(folder / "weights.safetensors")}
-    (folder / "model.json").write_text(json.dumps(content))
-    (folder / "README.md").write_text("# toy\n")
-    return folder
 
 
 @dataclass
@@ -82,8 +94,8 @@ def colour_maps(rgb: np.ndarray) -> np.ndarray:
 
 def run_toy(slide: Path, out: Path, bundle: Path, *, predictor=None, **settings):
     """Run a slide with the toy bundle and the colour network."""
-    chosen = RunSettings(slide=slide, model=str(bundle), **settings)
     fresh = settings.pop("fresh", False)
+    chosen = RunSettings(slide=slide, model=str(bundle), **settings)
     return run_slide(chosen, out, fresh=fresh, make_predictor=lambda *_: predictor or ColourPredictor())
 
 

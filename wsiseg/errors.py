@@ -36,6 +36,11 @@ CODES: dict[str, str] = {
     "E-SLIDE-FORMAT": "no reader knows this file",
     "E-SLIDE-TRUNCATED": "the file ends before its last tile",
     "E-SLIDE-READ": "a region of the slide cannot be decoded",
+    "E-LIMIT-DIMS": "the slide claims to be larger than any slide",
+    "E-LIMIT-TILE": "the slide claims tiles larger than any slide's",
+    "E-FORK": "a slide was used in a process that did not open it",
+    "E-UNREADABLE": "more tiles of the tissue cannot be read than are allowed",
+    "E-GAPS": "the run is complete with gaps, and --strict allows none",
     "E-SLIDE-CHANGED": "the slide is not the one that this run began with",
     "E-SLIDE-DARK": "the slide is not bright-field: its background is dark",
     "E-NO-PYRAMID": "the file holds no slide image, only a label or a macro",
@@ -57,12 +62,18 @@ CODES: dict[str, str] = {
     "E-NOSPACE": "the disk is full",
     "E-MEMORY": "memory ran out",
     "E-DEVICE": "the device asked for is not there",
+    "E-DEVICE-FAILED": "the device failed while it computed",
     "E-IO": "the operating system refused to read or write a file",
     "E-DAMAGED": "a deliverable no longer matches COMPLETE.json",
     "E-NONFINITE": "the network or a measurement gave a number that is not finite",
     "E-SAMPLE": "the sample slide cannot be fetched",
 }
 """Every code and what it means; the user documentation prints this table."""
+
+
+def printable(text: str) -> str:
+    """Give a text as one line that moves no terminal's cursor: a file may be called anything."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 class WsisegError(Exception):
@@ -93,9 +104,7 @@ class WsisegError(Exception):
 
     def __str__(self) -> str:
         parts = [part for part in (self.what, self.where, self.fix) if part]
-        line = f"error[{self.code}]: " + "; ".join(parts)
-        # A file name may hold control characters; they must not reach a terminal or a log.
-        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+        return printable(f"error[{self.code}]: " + "; ".join(parts))
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.code, self.what, self.where, self.fix)

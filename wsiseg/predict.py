@@ -6,6 +6,7 @@ crosses to it and back is bytes. Knows no slide, no grid and no nuclei.
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from dataclasses import asdict, dataclass
@@ -27,6 +28,15 @@ if TYPE_CHECKING:
 
 BYTES_PER_PIXEL = 1200
 """Cautious estimate of activations per input pixel of the default network in fp32, for choosing a GPU's batch."""
+
+_CHOICES = (
+    "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE",
+    "MKL_CBWR", "NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "CUBLAS_WORKSPACE_CONFIG",
+)  # fmt: skip
+"""Variables of the environment that change which sums torch's libraries compute."""
+
+_DEVICE_ERRORS = ("CUDA", "cuDNN", "CUBLAS", "MPS")
+"""How the messages of a device that failed begin."""
 
 _BATCH_LIMIT = {"mps": 32, "cuda": 256}
 """Tiles at once beyond which nothing gets faster: a safe guess."""
@@ -59,6 +69,9 @@ class Numerics:
     dtype: str
     threads: int
     cpu_capability: str
+    """Instruction sets that torch and oneDNN choose their sums by."""
+    environment: str
+    """Variables by which somebody made the libraries choose others, as `NAME=value` with spaces between."""
 
     @classmethod
     def of(cls, device: torch.device, threads: int | None = None) -> Numerics:
@@ -69,8 +82,15 @@ class Numerics:
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             dtype=str(dtype).removeprefix("torch."),
             threads=(threads or usable_cores()) if device.type == "cpu" else 0,
-            cpu_capability=torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else "",
+            cpu_capability=_cpu_capability() if device.type == "cpu" else "",
+            environment=" ".join(f"{name}={os.environ[name]}" for name in _CHOICES if name in os.environ),
         )
+
+
+def _cpu_capability() -> str:
+    """Name what torch uses, and what only oneDNN does."""
+    extras = {"BF16": _has_avx512_bf16(), "AMX": _has_amx()}
+    return " ".join([torch.backends.cpu.get_cpu_capability(), *(name for name, there in extras.items() if there)])
 
 
 def choose_dtype(device: torch.device) -> torch.dtype:
@@ -134,7 +154,11 @@ class TorchPredictor:
         spec = bundle.spec
         self._head = bundle.head()
         self._dtype: torch.dtype = getattr(torch, self._numerics.dtype)
-        network = load_network(bundle).to(self._device).to(memory_format=torch.channels_last)
+        network = load_network(bundle)
+        try:
+            network = network.to(self._device).to(memory_format=torch.channels_last)
+        except RuntimeError as error:
+            raise _explained(error, self._device) from error
         self._network = network.half() if self._dtype is torch.float16 else network
         self._mean = torch.tensor(spec.mean, device=self._device).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(spec.std, device=self._device).view(1, 3, 1, 1) * 255
@@ -171,7 +195,7 @@ class TorchPredictor:
         Raises
         ------
         ResourceError
-            E-MEMORY: not even one window fits.
+            E-MEMORY: not even one window fits. E-DEVICE-FAILED: the device gave up.
         InternalError
             E-NONFINITE: the network gave NaN or infinity, in fp32 too.
         """
@@ -181,15 +205,10 @@ class TorchPredictor:
         try:
             return self._forward(windows)
         except RuntimeError as error:
-            if not _is_out_of_memory(error):
-                raise
+            if len(windows) == 1 or not _is_out_of_memory(error):
+                raise _explained(error, self._device) from error
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
-        if len(windows) == 1:
-            raise ResourceError(
-                "E-MEMORY", "one window of tiles does not fit in memory", where=self._device,
-                fix="close other programs or use --device cpu",
-            )  # fmt: skip
         half = len(windows) // 2
         self.batch = max(self.batch // 2, 1)
         return np.concatenate([self.predict(windows[:half]), self.predict(windows[half:])])
@@ -215,11 +234,28 @@ class TorchPredictor:
     def _logits(self, images: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         if dtype is torch.float16:
             return self._network(images.half()).float()  # type: ignore[no-any-return]
-        if self._dtype is torch.float16:  # the second try of a half-precision network
-            self._network = self._network.float()
         enabled = dtype is torch.bfloat16
-        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=enabled):
-            return self._network(images).float()  # type: ignore[no-any-return]
+        # A half-precision network is made one of single precision for its second try, and back: no weight changes.
+        network = self._network.float()
+        try:
+            with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=enabled):
+                return network(images).float()  # type: ignore[no-any-return]
+        finally:
+            if self._dtype is torch.float16:
+                network.half()
+
+
+def _explained(error: RuntimeError, device: torch.device) -> RuntimeError | ResourceError:
+    """Turn a device's refusal into an error of ours; any other is a bug and stays what it is."""
+    elsewhere = "" if device.type == "cpu" else " or use --device cpu"
+    if _is_out_of_memory(error):
+        fix = f"close other programs{elsewhere}; the same command goes on"
+        return ResourceError("E-MEMORY", "the network does not fit in memory", where=device, fix=fix)
+    if isinstance(error, torch.AcceleratorError) or str(error).startswith(_DEVICE_ERRORS):
+        reason = str(error).partition("\n")[0]
+        fix = f"run the same command again{elsewhere}; finished work is kept"
+        return ResourceError("E-DEVICE-FAILED", reason, where=device, fix=fix)
+    return error
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

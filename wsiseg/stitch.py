@@ -152,11 +152,12 @@ def _halve_shards(shard_px: int, source: Level, target: Level, row: int, column:
 
 def _write_level(target: Level, box: Box, labels: npt.NDArray[np.uint32], classes: npt.NDArray[np.uint8]) -> bool:
     """Write one shard of both arrays; give whether there was anything to write."""
-    filled = bool(labels.any())
-    if filled:
+    named, classed = bool(labels.any()), bool(classes.any())
+    if named:
         _write_shard(target[0], box, labels)
+    if classed:  # also where no nucleus is: a class may say that a place is unknown
         _write_shard(target[1], box, classes)
-    return filled
+    return named or classed
 
 
 def _open(path: Path) -> zarr.Array[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wsiseg import __version__
-from wsiseg.errors import WsisegError
+from wsiseg.errors import WsisegError, printable
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -69,6 +70,9 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with the status that `docs/errors.md` lists."""
     signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file name need not be text on Linux
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(_status(arguments))
 
 
@@ -101,7 +105,7 @@ def _status(arguments: list[str] | None) -> int:
 
 
 def _say(text: str) -> None:
-    click.echo(f"wsiseg: {text}", err=True)
+    click.echo(f"wsiseg: {printable(text)}", err=True)
 
 
 def print_json(content: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from wsiseg.cli import print_json
-from wsiseg.cli.options import json_option, settings_from, shared_options
+from wsiseg.cli.options import json_option, max_unreadable_option, settings_from, shared_options
 
 
 @click.command()
@@ -18,6 +18,7 @@ from wsiseg.cli.options import json_option, settings_from, shared_options
     help="Cohort folder: a run directory a slide, cohort.csv, cohort.parquet and cohort.html.",
 )  # fmt: skip
 @shared_options
+@max_unreadable_option
 @click.option(
     "--scheduler", default="local", show_default=True, metavar="local|ADDRESS|FILE",
     help="Workers on this machine, or a running Dask cluster: its address or scheduler file.",

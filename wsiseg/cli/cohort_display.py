@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from wsiseg.cli.display import tell
 from wsiseg.cohort.book import FAILED
-from wsiseg.errors import CohortError
+from wsiseg.errors import CohortError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +30,7 @@ _SHOWN = 20
 def watching() -> Iterator[Watcher]:
     """Show progress on stderr: one live line on a terminal, a line now and then elsewhere."""
     if not sys.stderr.isatty():
-        yield _Account(lambda text: click.echo(text, err=True), _echo)
+        yield _Account(tell, tell)
         return
     from rich.console import Console
 
@@ -38,10 +39,6 @@ def watching() -> Iterator[Watcher]:
         account = _Account(status.update, lambda text: console.print(text, highlight=False, markup=False))
         account.seconds_between = 0.2
         yield account
-
-
-def _echo(text: str) -> None:
-    click.echo(text, err=True)
 
 
 class _Account:
@@ -137,7 +134,7 @@ def print_rows(rows: Sequence[CohortRow], out: Path) -> None:
     click.echo(", ".join(f"{count:,} {state}" for state, count in counts.items()))
     failed = [row for row in rows if row.state == FAILED]
     for row in failed[:_SHOWN]:
-        click.echo(f"  {row.slide}  {row.code}  {row.message}")
+        click.echo(printable(f"  {row.slide}  {row.code}  {row.message}"))
     if len(failed) > _SHOWN:
         click.echo(f"  and {len(failed) - _SHOWN:,} more")
     click.echo(f"  {out / 'cohort.html'}  the cohort's page; open it in a browser")

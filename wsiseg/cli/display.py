@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from wsiseg.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +71,7 @@ class _Bars:
             self._bars.update(self._task, nuclei=f"{count:,} nuclei")
 
     def note(self, text: str) -> None:
-        self._bars.console.print(text, highlight=False, markup=False)
+        self._bars.console.print(printable(text), highlight=False, markup=False)
 
 
 class _Lines:
@@ -94,30 +96,35 @@ class _Lines:
         rate = (self._done - self._earlier) / (now - self._start)
         left = (self._total - self._done) / rate if rate else 0
         title = _TITLES.get(self._name, self._name)
-        click.echo(
+        tell(
             f"{title}: {self._done:,}/{self._total:,}, {rate:.1f} {self._name}/s, "
-            f"{self._nuclei:,} nuclei, about {left:,.0f} s left",
-            err=True,
+            f"{self._nuclei:,} nuclei, about {left:,.0f} s left"
         )
 
     def nuclei(self, count: int) -> None:
         self._nuclei = count
 
     def note(self, text: str) -> None:
-        click.echo(text, err=True)
+        tell(text)
+
+
+def tell(text: str) -> None:
+    """Say something on stderr; whether anybody still reads it must not end a run."""
+    with suppress(OSError):
+        click.echo(printable(text), err=True)
 
 
 def print_outcome(outcome: Outcome) -> None:
     """Print a summary that a person understands."""
     summary = outcome.summary
     if outcome.already_complete:
-        click.echo(f"Already complete; nothing to do: {outcome.folder}")
+        click.echo(printable(f"Already complete; nothing to do: {outcome.folder}"))
     for line in _summary_lines(summary, outcome.performance):
-        click.echo(line)
+        click.echo(printable(line))
     click.echo("")
     for name, text in _RESULTS:
         for path in sorted(outcome.folder.glob(name)):
-            click.echo(f"  {path}  {text}")
+            click.echo(printable(f"  {path}  {text}"))
 
 
 _RESULTS = (

@@ -8,6 +8,7 @@ import click
 
 from wsiseg.cli import print_json
 from wsiseg.cli.options import json_option, reader_option, run_options, settings_from, slide_argument
+from wsiseg.errors import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +36,7 @@ def info(slide: Path, reader: str, *, as_json: bool) -> None:
     rows = _rows(found)
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        click.echo(f"{name:<{width}}  {value}")
+        click.echo(f"{name:<{width}}  {printable(value)}")
 
 
 def _mpp_doubt(found: SlideInfo) -> str:

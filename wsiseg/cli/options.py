@@ -23,6 +23,11 @@ reader_option = click.option(
 
 slide_argument = click.argument("slide", type=click.Path(path_type=Path))
 
+max_unreadable_option = click.option(
+    "--max-unreadable", type=float, metavar="SHARE", default=0.0, show_default=True,
+    help="Share of the tissue's tiles that may be unreadable; the mask shows them as unknown.",
+)  # fmt: skip
+
 folder_argument = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 
 _SHARED_OPTIONS = [
@@ -39,7 +44,6 @@ _SHARED_OPTIONS = [
 _RUN_OPTIONS = [
     *_SHARED_OPTIONS,
     click.option("--roi", type=click.Path(path_type=Path), help="GeoJSON of regions to look at, from QuPath."),
-    click.option("--batch", type=int, metavar="TILES", help="Tiles at once on a GPU; by memory if not given."),
     click.option("--workers", type=int, metavar="N", help="Threads that read and decode; by default all cores."),
 ]
 

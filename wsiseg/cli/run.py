@@ -8,11 +8,13 @@ from typing import Any
 import click
 
 from wsiseg.cli import print_json
-from wsiseg.cli.options import folder_argument, json_option, run_options, settings_from
+from wsiseg.cli.options import folder_argument, json_option, max_unreadable_option, run_options, settings_from
+from wsiseg.errors import printable
 
 
 @click.command()
 @run_options
+@max_unreadable_option
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path), metavar="DIR", help="Run directory.  [default: SLIDE-wsiseg]"
 )
@@ -42,8 +44,8 @@ def run(out: Path | None, *, fresh: bool, **options: Any) -> None:  # noqa: ANN4
 def status(folder: Path, *, as_json: bool) -> None:
     """Say what a run directory is.
 
-    One of absent, running, resumable, complete, failed, damaged, foreign; with counts while it is unfinished. Of a
-    cohort's folder: how many slides are what.
+    One of absent, running, resumable, complete, complete-with-gaps, failed, damaged, foreign; with counts while it
+    is unfinished. Of a cohort's folder: how many slides are what.
     """
     from wsiseg.run import inspect_run
 
@@ -54,7 +56,7 @@ def status(folder: Path, *, as_json: bool) -> None:
     if as_json:
         print_json(found.as_dict())
         return
-    click.echo(f"{found.state}: {found.detail}")
+    click.echo(printable(f"{found.state}: {found.detail}"))
     if found.blocks_mapped:
         click.echo(
             f"blocks inferred {found.blocks_mapped}, decoded {found.blocks_decoded}; nuclei {found.nuclei:,}"
@@ -75,12 +77,19 @@ def _cohort_status(folder: Path, *, as_json: bool) -> None:
 
 @click.command()
 @folder_argument
-def verify(folder: Path) -> None:
+@click.option("--strict", is_flag=True, help="Refuse a run with gaps too.")
+def verify(folder: Path, *, strict: bool) -> None:
     """Check every result of a run.
 
     Compares all files with the digests in COMPLETE.json; exit 8 if one has changed, is missing or was added.
     """
-    from wsiseg.run import verify_run
+    from wsiseg.errors import DamageError
+    from wsiseg.run import State, inspect_run, verify_run
 
     checked = verify_run(folder)
+    found = inspect_run(folder)
+    if found.state is State.GAPS and strict:
+        raise DamageError("E-GAPS", found.detail, where=folder, fix="see report.html for where they lie")
     click.echo(f"intact: {checked} files match COMPLETE.json")
+    if found.state is State.GAPS:
+        click.echo(f"{found.state}: {found.detail}")

@@ -23,6 +23,7 @@ def models(name: str | None, *, as_json: bool) -> None:
     """
     from dataclasses import asdict
 
+    from wsiseg.errors import printable
     from wsiseg.models.bundle import DEFAULT_BUNDLE, list_bundles, load_bundle
 
     if name:
@@ -30,7 +31,7 @@ def models(name: str | None, *, as_json: bool) -> None:
         if as_json:
             print_json({**asdict(bundle.spec), "sha256": bundle.sha256})
         else:
-            click.echo((bundle.folder / "README.md").read_text(encoding="utf-8"))
+            click.echo("\n".join(printable(line) for line in bundle.read_card().splitlines()))
         return
     bundles = list_bundles()
     if as_json:

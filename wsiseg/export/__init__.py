@@ -36,6 +36,8 @@ class ExportHeader:
     """Level-0 (x, y) of the slide's bounds, which QuPath shows as (0, 0); (0, 0) where it states none."""
     classes: tuple[ClassSpec, ...]
     """The bundle's classes."""
+    model_sha256: str = ""
+    """Which bundle found the nuclei: the SHA-256 of its `model.json`."""
     coords: Literal["qupath", "slide"] = "qupath"
     """Where GeoJSON has its (0, 0): at `origin`, as QuPath does, or at level 0's. Tables always use level 0."""
 
@@ -43,7 +45,7 @@ class ExportHeader:
         """Give what every format says of the slide and the program, as JSON values."""
         # A file name need not be text on Linux; what is not becomes a question mark.
         slide = self.slide.encode("utf-8", "replace").decode()
-        return {"version": __version__, "slide": slide, "mpp": self.mpp}
+        return {"version": __version__, "slide": slide, "mpp": self.mpp, "model_sha256": self.model_sha256}
 
 
 class Exporter(Protocol):

@@ -75,7 +75,7 @@ def export_geojson(batches: Iterable[Nuclei], total: int, stem: Path, header: Ex
 def _write_gz(path: Path, lines: Iterator[bytes], header: ExportHeader) -> int:
     with (
         fsio.explained(path),
-        open(fsio.partial_name(path), "wb") as raw,
+        fsio.open_new(fsio.partial_name(path)) as raw,
         # Neither the time nor the name of the partial file goes into the gzip header.
         gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as packed,
     ):
@@ -86,7 +86,7 @@ def _write_zip(path: Path, lines: Iterator[bytes], total: int, header: ExportHea
     written = 0
     with (
         fsio.explained(path),
-        open(fsio.partial_name(path), "wb") as raw,
+        fsio.open_new(fsio.partial_name(path)) as raw,
         zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
     ):
         for number in range(1, -(-total // PART_SIZE) + 1):

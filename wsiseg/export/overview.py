@@ -30,6 +30,8 @@ HEAT = ((237, 248, 177), (127, 205, 187), (65, 182, 196), (34, 94, 168), (8, 29,
 OPACITY = 0.75
 """Of the heat map where it is densest; it fades to nothing where there are no nuclei."""
 OUTLINE = (190, 40, 20)
+GAP = (255, 140, 0)
+"""Orange: of no stain, and not of the scale."""
 INK = (38, 38, 44)
 LEGEND = 90
 """Height of the legend, in thousandths of the picture's width."""
@@ -42,6 +44,7 @@ def draw_overview(
     mpp: float,
     centroids: Iterable[npt.NDArray[np.floating[Any]]],
     outlines: Sequence[npt.NDArray[np.floating[Any]]],
+    gaps: Sequence[npt.NDArray[np.floating[Any]]] = (),
 ) -> bytes:
     """Draw the overview and give it as PNG.
 
@@ -57,6 +60,8 @@ def draw_overview(
         (n, 2) arrays of level-0 (x, y), in any number of batches.
     outlines
         (n, 2) rings of level-0 (x, y) around the tissue; empty where no tissue was looked for.
+    gaps
+        (n, 2) rings of level-0 (x, y) around what could not be read.
     """
     image, frame = _enlarged(image, frame)
     pixel_um = mpp * frame.downsample
@@ -64,7 +69,8 @@ def draw_overview(
     top = _top_of_scale(density)
     picture = _with_heat(image, density / top)
     _draw_outlines(picture, frame, outlines)
-    return _with_legend(picture, pixel_um, top, outlined=len(outlines) > 0)
+    _draw_gaps(picture, frame, gaps)
+    return _with_legend(picture, pixel_um, top, outlined=len(outlines) > 0, gaps=len(gaps) > 0)
 
 
 def shrink_overview(overview: bytes, side_px: int, most_bytes: int) -> bytes:
@@ -195,8 +201,21 @@ def _draw_outlines(
     cv2.polylines(picture, _rings(frame, outlines), isClosed=True, color=OUTLINE, **style)
 
 
-def _with_legend(picture: npt.NDArray[np.uint8], pixel_um: float, top: float, *, outlined: bool) -> bytes:
-    """Put a legend below the picture: scale bar, colours of the density, tissue outline."""
+def _draw_gaps(
+    picture: npt.NDArray[np.uint8], frame: Frame, gaps: Sequence[npt.NDArray[np.floating[Any]]]
+) -> None:
+    """Fill what could not be read, with a border of some width: a tile may be less than a pixel here."""
+    rings = _rings(frame, gaps)
+    thickness = max(round(frame.width / 400), 2)
+    for ring in rings:  # one by one: where two overlap, filling them together would leave a hole
+        cv2.fillPoly(picture, [ring], GAP, shift=_SUBPIXEL_BITS)
+    cv2.polylines(picture, rings, isClosed=True, color=GAP, thickness=thickness, shift=_SUBPIXEL_BITS)
+
+
+def _with_legend(
+    picture: npt.NDArray[np.uint8], pixel_um: float, top: float, *, outlined: bool, gaps: bool
+) -> bytes:
+    """Put a legend below the picture: scale bar, colours of the density, tissue outline, gaps."""
     height, width = picture.shape[:2]
     full_width = max(width, SMALLEST_PX)
     unit = full_width / SMALLEST_PX
@@ -207,6 +226,8 @@ def _with_legend(picture: npt.NDArray[np.uint8], pixel_um: float, top: float, *,
     legend.colours(canvas, top)
     if outlined:
         legend.outline()
+    if gaps:
+        legend.gap()
     out = BytesIO()
     canvas.save(out, "PNG")
     return out.getvalue()
@@ -257,3 +278,8 @@ class _Legend:
         """Explain the line around the tissue."""
         self._bar(760, 31, 800, 34, OUTLINE)
         self._text(812, 33, "edge of the tissue", "lm")
+
+    def gap(self) -> None:
+        """Explain the squares that could not be read."""
+        self._bar(770, 54, 790, 74, GAP)
+        self._text(812, 64, "could not be read", "lm")

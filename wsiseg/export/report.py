@@ -24,6 +24,8 @@ FIELD_OUTLINE = (0, 255, 140)
 """Green: the hue that H&E does not have."""
 LONGEST_PX = 1600
 """Long side of a picture in the report; the files beside it have every pixel."""
+MOST_GAPS = 100
+"""Squares that could not be read, at most so many in the list."""
 TILE_PX = 256
 """Side of the squares that the slide is divided into, px of the model's frame; fixed for every bundle."""
 
@@ -82,6 +84,7 @@ def render_report(summary: Mapping[str, Any], images: ReportImages) -> str:
         _warnings(summary),
         _headline(summary),
         _overview(summary, images),
+        _gaps(summary),
         _areas(summary),
         _fields(images),
         _tiles(summary),
@@ -146,6 +149,25 @@ def _overview(summary: Mapping[str, Any], images: ReportImages) -> str:
     return section("Overview", f'<figure class="wide">{picture}<figcaption>{caption}</figcaption></figure>')
 
 
+def _gaps(summary: Mapping[str, Any]) -> str:
+    """List where the slide could not be read."""
+    lost = summary.get("unreadable_tiles", ())
+    if not lost:
+        return ""
+    rows = [
+        (f"Row {tile['row']}, column {tile['column']}", f"x {tile['x']:,}, y {tile['y']:,}")
+        for tile in lost[:MOST_GAPS]
+    ]
+    more = f"<p>And {len(lost) - MOST_GAPS:,} more; summary.json has all.</p>" if len(lost) > MOST_GAPS else ""
+    return section(
+        "What could not be read",
+        "<p>These squares are orange in the overview and have the value 255 (unknown) in the mask of the classes. "
+        "The numbers are the top left corner of each, in pixels of the slide at full size.</p>",
+        _table(rows),
+        more,
+    )
+
+
 def _areas(summary: Mapping[str, Any]) -> str:
     area = summary["area_um2"]
     histogram = area["histogram"]
@@ -200,6 +222,8 @@ def _tiles(summary: Mapping[str, Any]) -> str:
         )
         x += width
     rows += f'<tr><th scope="row">The whole slide</th><td>{tiles["grid"]:,} squares</td></tr>'
+    if missing := tiles.get("missing", 0):
+        rows += f'<tr><th scope="row">Of them not written by the scanner</th><td>{missing:,}</td></tr>'
     return section(
         "What was searched",
         f"<p>The slide was divided into squares of {_tile_um(summary)}, and each was sorted by what it shows.</p>",

@@ -10,11 +10,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsiseg.errors import BundleError
+from wsiseg.fsio import read_bounded
 from wsiseg.models.heads import make_head
 from wsiseg.models.spec_rules import check_spec, parse_strict
 
@@ -27,9 +29,11 @@ SPEC_VERSION = 1
 DEFAULT_BUNDLE = "nuclei-025"
 BUNDLES = Path(__file__).parent / "bundles"
 """Bundles that ship with the package, a folder each."""
-SPEC_FILE, WEIGHTS_FILE = "model.json", "weights.safetensors"
+SPEC_FILE, WEIGHTS_FILE, CARD_FILE = "model.json", "weights.safetensors", "README.md"
 _MAX_SPEC_BYTES = 1 << 20
-_MAX_WEIGHTS_BYTES = 2 << 30
+_MAX_CARD_BYTES = 1 << 20
+_MAX_WEIGHTS_BYTES = (1 << 30) + (16 << 20)
+"""A quarter of a billion parameters in fp32, and the header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +140,7 @@ class ModelBundle:
         Raises
         ------
         BundleError
-            E-BUNDLE-WEIGHTS: absent, too large, or not those that `model.json` names.
+            E-BUNDLE-WEIGHTS: absent, too large, elsewhere, or not those that `model.json` names.
         """
         path = self.folder / WEIGHTS_FILE
         data = _read(path, _MAX_WEIGHTS_BYTES, "E-BUNDLE-WEIGHTS")
@@ -149,6 +153,20 @@ class ModelBundle:
             )
         return data
 
+    def read_card(self) -> str:
+        """Read the model card, Markdown for people.
+
+        Raises
+        ------
+        BundleError
+            E-BUNDLE-SPEC: absent, too large, elsewhere, or no text.
+        """
+        path = self.folder / CARD_FILE
+        try:
+            return _read(path, _MAX_CARD_BYTES, "E-BUNDLE-SPEC").decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise BundleError("E-BUNDLE-SPEC", "the model card is not UTF-8", where=path) from error
+
 
 def load_bundle(name_or_path: str | Path) -> ModelBundle:
     """Open a bundle by the name of one that ships with the package, or by its folder.
@@ -159,7 +177,7 @@ def load_bundle(name_or_path: str | Path) -> ModelBundle:
         E-BUNDLE-MISSING or E-BUNDLE-SPEC.
     """
     folder = BUNDLES / name_or_path if str(name_or_path) in bundle_names() else Path(name_or_path)
-    if not (folder / SPEC_FILE).is_file():
+    if not os.path.isfile(folder / SPEC_FILE):  # unlike Path.is_file, never raises, whatever the name
         raise BundleError(
             "E-BUNDLE-MISSING",
             f"no bundle of that name, and no folder with a {SPEC_FILE}",
@@ -182,9 +200,11 @@ def list_bundles() -> list[ModelBundle]:
 
 
 def _read(path: Path, max_bytes: int, code: str) -> bytes:
+    if os.path.dirname(os.path.realpath(path)) != os.path.realpath(path.parent):
+        raise BundleError(
+            code, "the file is a link out of the bundle's folder", where=path, fix="put the file itself there"
+        )
     try:
-        if path.stat().st_size > max_bytes:
-            raise BundleError(code, f"the file is larger than {max_bytes} bytes", where=path)
-        return path.read_bytes()
+        return read_bounded(path, max_bytes)
     except OSError as error:
         raise BundleError(code, error.strerror or "the file cannot be read", where=path) from error

@@ -13,12 +13,16 @@ from torch import nn
 from wsiseg.errors import BundleError
 from wsiseg.models.encoders import encoder_names, register_encoders, smp_name
 from wsiseg.models.heads import make_head
-from wsiseg.models.spec_rules import parse_strict
+from wsiseg.models.spec_rules import shortened
+from wsiseg.models.weights import read_header
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
     from wsiseg.models.bundle import ModelBundle, ModelSpec
+    from wsiseg.models.weights import StoredTensor
 
 
 def build_network(spec: ModelSpec) -> nn.Module:
@@ -49,16 +53,21 @@ def load_network(bundle: ModelBundle) -> nn.Module:
     BundleError
         E-BUNDLE-WEIGHTS, naming the tensor that is missing, unknown, of another shape or not finite.
     """
-    network = build_network(bundle.spec)
-    tensors = _parse(bundle.read_weights(), bundle)
-    wanted = stored_tensors(network)
-    for name in sorted(set(wanted) ^ set(tensors)):
-        problem = "is missing" if name in wanted else "is unknown"
-        raise BundleError("E-BUNDLE-WEIGHTS", f"the tensor {name} {problem}", where=bundle.folder)
-    for name, tensor in tensors.items():
-        if problem := _problem(tensor, wanted[name]):
-            raise BundleError("E-BUNDLE-WEIGHTS", f"the tensor {name} {problem}", where=bundle.folder)
-        wanted[name].copy_(tensor)
+    data = bundle.read_weights()
+    try:
+        stated = read_header(data)
+        network = build_network(bundle.spec)
+        wanted = stored_tensors(network)
+        for name in sorted({*stated, *wanted}):
+            _check_stated(name, stated, wanted)
+        for name, tensor in load(data).items():
+            if not bool(torch.isfinite(tensor).all()):
+                raise ValueError(f"the tensor {name} holds values that are not finite")
+            wanted[name].copy_(tensor)
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise BundleError(
+            "E-BUNDLE-WEIGHTS", f"not this bundle's weights: {error}", where=bundle.folder
+        ) from error
     return network.eval()
 
 
@@ -67,19 +76,12 @@ def stored_tensors(network: nn.Module) -> dict[str, Tensor]:
     return {name: value for name, value in network.state_dict().items() if value.is_floating_point()}
 
 
-def _parse(data: bytes, bundle: ModelBundle) -> dict[str, Tensor]:
-    try:
-        # safetensors takes the last of two equal names; nobody writes such a file by accident.
-        parse_strict(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        tensors: dict[str, Tensor] = load(data)
-    except (SafetensorError, ValueError, RecursionError) as error:
-        raise BundleError("E-BUNDLE-WEIGHTS", f"not a safetensors file: {error}", where=bundle.folder) from error
-    return tensors
-
-
-def _problem(tensor: Tensor, wanted: Tensor) -> str:
-    if tensor.shape != wanted.shape:
-        return f"has the shape {tuple(tensor.shape)}, not {tuple(wanted.shape)}"
-    if tensor.dtype not in (torch.float16, torch.float32):
-        return f"has the type {tensor.dtype}"
-    return "" if bool(torch.isfinite(tensor).all()) else "holds values that are not finite"
+def _check_stated(name: str, stated: Mapping[str, StoredTensor], wanted: Mapping[str, Tensor]) -> None:
+    """Compare what the file's header says of a tensor with what the network wants."""
+    if name not in stated:
+        raise ValueError(f"the tensor {name} is missing")
+    if name not in wanted:
+        raise ValueError(f"the tensor {shortened(name)} is unknown")
+    shape, right = stated[name].shape, tuple(wanted[name].shape)
+    if shape != right:
+        raise ValueError(f"the tensor {name} has the shape {shape}, not {right}")

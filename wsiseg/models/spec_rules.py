@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -17,22 +18,51 @@ if TYPE_CHECKING:
 ARCHITECTURES = ("unet",)
 _DECODER_STAGES = 5
 _ENCODER_STRIDE_PX = 32
+_MAX_DEPTH = 32
+"""Of nested lists and objects; those of a bundle have six."""
+_MAX_SHOWN = 80
+"""Characters of a stranger's text in a message."""
 
 
 def parse_strict(data: bytes) -> dict[str, Any]:
-    """Parse a JSON object; a key twice, NaN and infinities raise ValueError, as broken JSON does."""
-    record = json.loads(data, object_pairs_hook=_once, parse_constant=_refuse, parse_float=_finite)
+    """Parse a JSON object of a stranger's.
+
+    Raises
+    ------
+    ValueError
+        Broken JSON or no UTF-8; a key twice, NaN, an infinity or a whole number beyond 64 bits; lists and objects
+        nested too deeply. A RecursionError is possible too.
+    """
+    record = json.loads(
+        data.decode("utf-8"),
+        object_pairs_hook=_once,
+        parse_constant=_refuse,
+        parse_float=_finite,
+        parse_int=_whole64,
+    )
     if not isinstance(record, dict):
         raise ValueError("not a JSON object")
+    _check_depth(record, _MAX_DEPTH)
+    # JSON can spell halves of characters, which no file that is written later could hold.
+    json.dumps(record, ensure_ascii=False).encode("utf-8")
     return record
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"a key stands twice: {next(n for n in names if names.count(n) > 1)}")
+        (name, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"a key stands twice: {shortened(name)}")
     return record
+
+
+def _check_depth(value: object, left: int) -> None:
+    if not isinstance(value, dict | list):
+        return
+    if left == 0:
+        raise ValueError(f"lists and objects are nested more than {_MAX_DEPTH} deep")
+    for item in value.values() if isinstance(value, dict) else value:
+        _check_depth(item, left - 1)
 
 
 def _refuse(constant: str) -> float:
@@ -45,6 +75,18 @@ def _finite(text: str) -> float:
     return value
 
 
+def _whole64(text: str) -> int:
+    value = int(text)
+    if not -(2**63) <= value < 2**63:
+        raise ValueError(f"{shortened(text)} has more than 64 bits")
+    return value
+
+
+def shortened(text: str) -> str:
+    """Cut a stranger's text to what a message can hold."""
+    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."
+
+
 def check_spec(record: dict[str, Any]) -> None:
     """Raise ValueError unless a parsed `model.json` has every key of `RULES`, no other, and sane values."""
     for name in RULES:
@@ -52,18 +94,20 @@ def check_spec(record: dict[str, Any]) -> None:
             raise ValueError(f"{name} is missing")
     for name, value in record.items():
         if name not in RULES:
-            raise ValueError(f"unknown key {name}")
+            raise ValueError(f"unknown key {shortened(name)}")
         if not RULES[name](value):
             raise ValueError(f"{name} cannot be {_shown(value)}")
 
 
 def _shown(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    return shortened(json.dumps(value))
 
 
-def _text(max_length: int, pattern: str = r"[^\x00-\x1f\x7f]+") -> Rule:
-    return lambda v: isinstance(v, str) and len(v) <= max_length and bool(re.fullmatch(pattern, v))
+def _text(max_length: int, pattern: str = r".+") -> Rule:
+    """Text of one line; `isprintable` leaves out what moves a terminal's cursor or turns the reading direction."""
+    return lambda v: (
+        isinstance(v, str) and len(v) <= max_length and v.isprintable() and bool(re.fullmatch(pattern, v))
+    )
 
 
 def _whole(low: int, high: int, step: int = 1) -> Rule:
@@ -113,9 +157,10 @@ RULES: dict[str, Rule] = {
     "classes": _classes,
     # From electron-like oversampling to a slide's thumbnail; anything else is a slip of units.
     "mpp": _number(0.05, 20.0),
-    "tile_px": _whole(64, 4096, _ENCODER_STRIDE_PX),
+    # A block is 16 x 16 tiles; from 1024 px on, one alone has half a GB of maps.
+    "tile_px": _whole(64, 1024, _ENCODER_STRIDE_PX),
     # A tile with both halos must suit the encoder too, hence half its stride.
-    "halo_px": _whole(0, 1024, _ENCODER_STRIDE_PX // 2),
+    "halo_px": _whole(0, 256, _ENCODER_STRIDE_PX // 2),
     "mean": _list(_number(0.0, 1.0), 3, 3),
     "std": _list(_number(0.01, 10.0), 3, 3),
     "licence": _text(200),

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wsiseg.errors import InternalError
 from wsiseg.instances import Decoding, decode_block
+from wsiseg.run.gaps import read_window
 from wsiseg.run.stores import MapStore, NucleiStore
-from wsiseg.slides.sampling import read_box
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -24,11 +25,15 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from wsiseg.predict import Predictor
+    from wsiseg.run.gaps import Tiles
     from wsiseg.run.ledger import Entry
     from wsiseg.run.meter import Meter
     from wsiseg.run.plan import Layout
-    from wsiseg.slides import SlidePool
+    from wsiseg.slides import PatchedSlide
     from wsiseg.tiling import Block, Window
+
+    Read = tuple[npt.NDArray[np.uint8], Tiles]
+    """A window's pixels, and its tiles that could not be read."""
 
 WINDOW_TILES = 4
 """Side of a window in tiles: a halo of 32 px costs 1.13 times the work, around single tiles 1.56 times."""
@@ -60,7 +65,7 @@ class BlockWork:
         self,
         blocks: Sequence[Block],
         predictor: Predictor,
-        pool: SlidePool,
+        pool: PatchedSlide,
         readers: ThreadPoolExecutor,
         meter: Meter,
     ) -> Iterator[tuple[Block, Entry]]:
@@ -68,32 +73,39 @@ class BlockWork:
         windows = {block: self._windows(block) for block in blocks}
         pixels = self._read_ahead([w for block in blocks for w in windows[block]], predictor, pool, readers)
         for block in blocks:
-            maps = self._maps_of(block, _batches(windows[block], predictor), pixels, predictor, meter)
-            yield block, self._maps.write(block, maps)
+            maps, lost = self._maps_of(block, _batches(windows[block], predictor), pixels, predictor, meter)
+            yield block, self._maps.write(block, maps, lost)
 
     def _maps_of(
         self,
         block: Block,
         batches: Iterable[list[Window]],
-        pixels: Iterator[npt.NDArray[np.uint8]],
+        pixels: Iterator[Read],
         predictor: Predictor,
         meter: Meter,
-    ) -> npt.NDArray[np.uint8]:
-        """Give the maps of a block's wanted tiles, (n, channels, tile, tile)."""
+    ) -> tuple[npt.NDArray[np.uint8], Tiles]:
+        """Give the maps of a block's wanted tiles, (n, channels, tile, tile), and which of them are lost."""
         tiles = self._layout.tiles_of(block)
         index = {(int(row), int(column)): i for i, (row, column) in enumerate(tiles)}
         side = self._grid.tile_px
         maps = np.zeros((len(tiles), len(self._head.maps), side, side), np.uint8)
+        lost: list[tuple[int, int]] = []
         for batch in batches:
             started = time.perf_counter()
-            stacked = np.stack([next(pixels) for _ in batch])
+            images, gaps = zip(*(next(pixels) for _ in batch), strict=True)
+            lost += [tile for tiles in gaps for tile in tiles]
+            stacked = np.stack(images)
             read = time.perf_counter()
-            found = predictor.predict(stacked)
+            try:
+                found = predictor.predict(stacked)
+            except InternalError as error:
+                raise InternalError(error.code, error.what, where=_place(batch), fix=error.fix) from error
             meter.read_wait += read - started
             meter.forward += time.perf_counter() - read
             for window, planes in zip(batch, found, strict=True):
                 meter.count(self._cut(window, planes, index, maps))
-        return maps
+        maps[[index[tile] for tile in lost]] = 0
+        return maps, tuple(sorted(lost))
 
     def _windows(self, block: Block) -> list[Window]:
         """A block's windows with equal shapes next to each other, so that they can share a batch."""
@@ -101,14 +113,13 @@ class BlockWork:
         return sorted(windows, key=lambda window: (window.rows, window.columns))
 
     def _read_ahead(
-        self, windows: list[Window], predictor: Predictor, pool: SlidePool, readers: ThreadPoolExecutor
-    ) -> Iterator[npt.NDArray[np.uint8]]:
+        self, windows: list[Window], predictor: Predictor, pool: PatchedSlide, readers: ThreadPoolExecutor
+    ) -> Iterator[Read]:
         """Give the pixels of each window in order; threads read the next two batches meanwhile."""
-        waiting: deque[Future[npt.NDArray[np.uint8]]] = deque()
+        waiting: deque[Future[Read]] = deque()
         try:
             for window in windows:
-                box = self._grid.window_box(window, self._layout.halo_px)
-                waiting.append(readers.submit(read_box, pool, self._layout.frame, box))
+                waiting.append(readers.submit(read_window, pool, self._layout, window))
                 if len(waiting) > 3 + 2 * predictor.batch // WINDOW_TILES**2:
                     yield waiting.popleft().result()
             while waiting:
@@ -146,6 +157,11 @@ class BlockWork:
         result = decode_block(self._maps.read(window), window, box, self._decoding)
         facts = {"oversized": result.oversized, "repaired": result.repaired, "outside": result.outside}
         return self._nuclei.write(block, result.nuclei, facts)
+
+
+def _place(windows: Sequence[Window]) -> str:
+    """Name the tiles of a batch by its first one."""
+    return f"tiles from row {windows[0].first_row}, column {windows[0].first_column} on"
 
 
 def _batches(windows: list[Window], predictor: Predictor) -> Iterator[list[Window]]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from wsiseg import fsio
 from wsiseg.host import give_back_memory
 from wsiseg.run.blocks import BlockWork
+from wsiseg.run.gaps import check_gaps
 from wsiseg.run.ledger import Entry, Ledger
 from wsiseg.run.stores import drop_maps, recall
 
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wsiseg.predict import Predictor
+    from wsiseg.run.gaps import Tiles
     from wsiseg.run.meter import Meter
     from wsiseg.run.plan import RunPlan
     from wsiseg.run.progress import Progress
-    from wsiseg.slides import SlidePool
+    from wsiseg.slides import PatchedSlide
     from wsiseg.tiling import Block
 
 
@@ -40,7 +42,7 @@ class Engine:
 
     def __init__(self, plan: RunPlan, work: Path, progress: Progress, meter: Meter) -> None:
         self._work = work
-        self._keep_maps = plan.settings.keep_work
+        self._plan = plan
         self._progress = progress
         self._meter = meter
         self._layout = plan.layout
@@ -52,8 +54,19 @@ class Engine:
         """What is known of each decoded block."""
         self._decoding: dict[Future[tuple[Entry, float]], Block] = {}
 
-    def run(self, predictor: Predictor, pool: SlidePool, workers: int) -> None:
-        """Do what an earlier execution left undone, and commit it block by block."""
+    @property
+    def lost(self) -> Tiles:
+        """The tiles that could not be read so far."""
+        return self._ledger.lost_tiles()
+
+    def run(self, predictor: Predictor, pool: PatchedSlide, workers: int) -> None:
+        """Do what an earlier execution left undone, and commit it block by block.
+
+        Raises
+        ------
+        SlideError
+            E-UNREADABLE: more tiles cannot be read than the settings allow.
+        """
         todo = self._board.to_infer()
         tiles = {block: len(self._layout.tiles_of(block)) for block in self._board.active}
         self._progress.stage("tiles", sum(tiles.values()), sum(tiles.values()) - sum(tiles[b] for b in todo))
@@ -65,12 +78,18 @@ class Engine:
                 with ThreadPoolExecutor(workers, "read") as readers:
                     for block, entry in self._blocks.infer(todo, predictor, pool, readers, self._meter):
                         self._ledger.record(entry)
+                        self._check_gaps(finished=False)
                         self._start_decoding(self._board.mapped(block), decoders)
                         self._settle(at_most=workers)
                 self._settle(at_most=0)
+                self._check_gaps(finished=True)
             except BaseException:
                 decoders.shutdown(cancel_futures=True)
                 raise
+
+    def _check_gaps(self, *, finished: bool) -> None:
+        settings, tissue = self._plan.settings, int(self._plan.wanted.sum())
+        check_gaps(self.lost, tissue, settings.max_unreadable, settings.slide, finished=finished)
 
     def _count_nuclei(self) -> None:
         self._progress.nuclei(sum(facts["nuclei"] for facts in self.facts.values()))
@@ -100,6 +119,6 @@ class Engine:
                 self._meter.decode += seconds
                 give_back_memory()
                 for spent in self._board.decoded(block):
-                    if not self._keep_maps:
+                    if not self._plan.settings.keep_work:
                         drop_maps(self._work, spent)
             self._count_nuclei()

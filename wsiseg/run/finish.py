@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from wsiseg.export.report import ReportImages, render_report
 from wsiseg.host import usable_cores
 from wsiseg.run import folder as names
 from wsiseg.run.fields import example_fields
+from wsiseg.run.gaps import UNKNOWN, unknown_part
 from wsiseg.run.staging import staged
 from wsiseg.run.stores import NucleiStore
 from wsiseg.run.summary import summarise
@@ -31,13 +32,14 @@ if TYPE_CHECKING:
 
     from wsiseg.geometry import Frame
     from wsiseg.nuclei import Nuclei
+    from wsiseg.run.gaps import Tiles
     from wsiseg.run.meter import Meter
     from wsiseg.run.plan import RunPlan
     from wsiseg.run.progress import Progress
     from wsiseg.run.staging import Staged
     from wsiseg.slides import Slide
     from wsiseg.stitch import Part
-    from wsiseg.tiling import Block
+    from wsiseg.tiling import Block, TileGrid
 
 OVERVIEW_PX = 2048
 """Long side of the overview at most; it is also the image at the root of the mask store."""
@@ -97,13 +99,29 @@ def write_tables(
     return [staged(path) for path in (*tables, *pages)], summary
 
 
-def load_part(store: NucleiStore, first_ids: dict[Block, int], block: Block) -> Part:
-    """Give what a mask needs of a block's nuclei: runs, ids, class values."""
-    if block not in first_ids:
-        return np.empty((0, 4), np.int32), np.empty(0, np.uint32), np.empty(0, np.uint8)
-    runs, class_values = store.read_pixels(block)
-    ids = np.arange(first_ids[block], first_ids[block] + len(class_values), dtype=np.uint32)
-    return runs, ids, class_values
+@dataclass(frozen=True)
+class Parts:
+    """Gives what a mask paints of each block."""
+
+    grid: TileGrid
+    store: NucleiStore
+    first_ids: dict[Block, int]
+    lost: Tiles
+
+    def __call__(self, block: Block) -> Part:
+        """Give a block's runs, ids and class values: its tiles that could not be read, then its nuclei."""
+        runs, ids, values = unknown_part(self.grid, block, self.lost)
+        if block not in self.first_ids:
+            return runs, ids, values
+        nuclei, class_values = self.store.read_pixels(block)
+        first = self.first_ids[block]
+        numbers = np.arange(first, first + len(class_values), dtype=np.uint32)
+        shifted = nuclei + np.array([len(ids), 0, 0, 0], np.int32)
+        return (
+            np.concatenate([runs, shifted]),
+            np.concatenate([ids, numbers]),
+            np.concatenate([values, class_values]),
+        )
 
 
 def _header(plan: RunPlan) -> ExportHeader:
@@ -115,6 +133,7 @@ def _header(plan: RunPlan) -> ExportHeader:
         mpp=info.checked_mpp().value,
         origin=(info.area.x, info.area.y),
         classes=spec.classes,
+        model_sha256=plan.bundle.sha256,
     )
 
 
@@ -131,7 +150,7 @@ def _write_pages(
     mpp = plan.info.checked_mpp().value
     outline = plan.tissue.outline(mpp) if plan.tissue else []
     rings = [np.asarray(ring.coords) for polygon in outline for ring in (polygon.exterior, *polygon.interiors)]
-    overview = draw_overview(image, frame, mpp, nuclei.centroids(), rings)
+    overview = draw_overview(image, frame, mpp, nuclei.centroids(), rings, _gaps(summary))
     pages = {
         names.OVERVIEW: overview,
         names.SUMMARY: orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE),
@@ -142,15 +161,22 @@ def _write_pages(
     return tuple(attempt / name for name in pages)
 
 
+def _gaps(summary: dict[str, Any]) -> list[npt.NDArray[np.float64]]:
+    """Give a (4, 2) level-0 ring around each tile that could not be read."""
+    boxes = ((tile["x"], tile["y"], tile["width"], tile["height"]) for tile in summary["unreadable_tiles"])
+    return [np.array([(x, y), (x + w, y), (x + w, y + h), (x, y + h)], float) for x, y, w, h in boxes]
+
+
 def write_masks(plan: RunPlan, nuclei: Numbered, attempt: Path, slide: Slide, meter: Meter) -> Staged:
     """Make the mask store in the folder of an attempt and let Dask paint it, a task a shard."""
     path = attempt / names.MASKS
     spec = plan.bundle.spec
+    unknown = (MaskClass(UNKNOWN, "unknown: could not be read", (128, 128, 128)),) if plan.lost else ()
     store = StoreSpec(
         frame=plan.frame,
         mpp=spec.mpp,
         shard_px=plan.grid.block_px,
-        classes=tuple(MaskClass(one.value, one.name, one.color) for one in spec.classes),
+        classes=(*(MaskClass(one.value, one.name, one.color) for one in spec.classes), *unknown),
         ngff=plan.settings.ngff,
         provenance={"slide": plan.slide_name, "model": spec.name, "model_sha256": plan.bundle.sha256},
     )
@@ -158,7 +184,7 @@ def write_masks(plan: RunPlan, nuclei: Numbered, attempt: Path, slide: Slide, me
         arrays = create_store(fsio.partial_name(path), store, *thumbnail(slide, OVERVIEW_PX))
         stitch_slide(
             plan.grid,
-            partial(load_part, nuclei.store, nuclei.first_ids),
+            Parts(plan.grid, nuclei.store, nuclei.first_ids, plan.lost),
             nuclei=arrays.nuclei,
             classes=arrays.classes,
             workers=plan.settings.workers or usable_cores(),

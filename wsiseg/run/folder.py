@@ -7,6 +7,7 @@ written last. Only a valid `COMPLETE.json` means complete; anything else is cont
 from __future__ import annotations
 
 import hashlib
+import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,8 @@ DELIVERABLES = (MASKS, PARQUET, *GEOJSON, OVERVIEW, SUMMARY, REPORT)
 RECORDS = (PERFORMANCE,)
 """What is true of one execution alone: seconds. Checked like a deliverable, but not reproducible."""
 
-_OURS = {"run.json", "COMPLETE.json", LOCK_NAME, "work", "error.json", *DELIVERABLES, *RECORDS}
+_BEFORE = {LOCK_NAME, "run.json" + fsio.PARTIAL}
+"""What a kill leaves of a run that has not recorded anything yet."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,18 @@ class RunFolder:
         return self.path / "work"
 
     def foreign_names(self) -> list[str]:
-        """Give what lies in the folder and is not ours."""
+        """Give what keeps a folder without a run of ours from becoming one.
+
+        Names alone prove nothing: a `work` or a `report.html` beside no `run.json` of ours is somebody else's.
+        """
         with fsio.explained(self.path):
             names = sorted(entry.name for entry in self.path.iterdir())
-        return [name for name in names if name.removesuffix(fsio.PARTIAL) not in _OURS]
+        return [name for name in names if name not in _BEFORE]
+
+    def is_ours(self) -> bool:
+        """Tell whether the folder holds the record of a run, of this or another version, or of a run's end."""
+        content = _load(self.run_json) if self.run_json.is_file() else None
+        return self.completion() is not None or (content is not None and {"schema", "wsiseg"} <= content.keys())
 
     def create(self) -> None:
         """Make the folder, or accept one that is empty or ours.
@@ -81,13 +91,13 @@ class RunFolder:
         OutputError
             E-OUT-FOREIGN if it holds anything else, E-OUT-READONLY if it cannot be made.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise OutputError(
-                "E-OUT-FOREIGN", "the output is a file", where=self.path, fix="choose a folder with -o"
-            )
         with fsio.explained(self.path):
+            if self.path.exists() and not self.path.is_dir():
+                raise OutputError(
+                    "E-OUT-FOREIGN", "the output is a file", where=self.path, fix="choose a folder with -o"
+                )
             self.path.mkdir(parents=True, exist_ok=True)
-        if self.run_json.exists():
+        if self.is_ours():
             return
         foreign = self.foreign_names()
         if foreign:
@@ -106,10 +116,11 @@ class RunFolder:
         OutputError
             E-SLIDE-CHANGED, E-OUT-SETTINGS, E-NUMERICS or E-OUT-SCHEMA, naming what differs.
         """
-        if not self.run_json.exists():
+        finished = self.completion() is not None
+        if self.run_json.exists() or finished:
+            check_same(self.read_record(), record, self.path, finished=finished)
+        else:
             fsio.write_atomic(self.run_json, _dump(record))
-            return
-        check_same(self.read_record(), record, self.path, finished=self.completion() is not None)
 
     def read_record(self) -> dict[str, Any]:
         """Read `run.json`.
@@ -120,7 +131,7 @@ class RunFolder:
             E-OUT-MISSING if there is none, E-OUT-SCHEMA if it is not readable by this version.
         """
         if not self.run_json.is_file():
-            raise OutputError("E-OUT-MISSING", "there is no run here", where=self.path)
+            raise OutputError("E-OUT-MISSING", "there is no run.json here", where=self.path, fix="use --fresh")
         record = _load(self.run_json)
         if record is None or record.get("schema") != SCHEMA:
             raise OutputError(
@@ -139,8 +150,14 @@ class RunFolder:
         digest = content.pop("digest", None)
         return content if digest == _digest(content) else None
 
-    def complete(self, results: Iterable[Staged], performance: dict[str, Any]) -> None:
-        """Give every deliverable its final name, write the record of this execution, then `COMPLETE.json`."""
+    def complete(self, results: Iterable[Staged], performance: dict[str, Any], gaps: int = 0) -> None:
+        """Give every deliverable its final name, write the record of this execution, then `COMPLETE.json`.
+
+        Parameters
+        ----------
+        gaps
+            Tiles that could not be read.
+        """
         found = {one.name: one for one in results}
         for one in found.values():
             fsio.publish(one.path, self.path / one.name)
@@ -148,6 +165,8 @@ class RunFolder:
         content: dict[str, Any] = {"schema": SCHEMA, "run": fsio.sha256_of(self.run_json)}
         content["deliverables"] = [fact for name in DELIVERABLES if name in found for fact in found[name].files]
         content["records"] = [self._fact(name) for name in RECORDS]
+        if gaps:
+            content["gaps"] = gaps
         fsio.write_atomic(self.complete_json, _dump({**content, "digest": _digest(content)}))
 
     def _fact(self, name: str) -> dict[str, Any]:
@@ -161,16 +180,15 @@ class RunFolder:
         for name in (*DELIVERABLES, *RECORDS, "COMPLETE.json", "error.json"):
             fsio.remove(self.path / name)
         forget_attempts(self.work)
+        for stray in self.work.glob(f"*/*{fsio.PARTIAL}"):
+            fsio.remove(stray)
 
-    def set_aside(self) -> Path | None:
+    def set_aside(self) -> Path:
         """Rename a folder that holds a run to the first free `NAME.old-N`; nothing is deleted."""
-        if not self.run_json.exists():
-            return None
         number = 1
         while (aside := self.path.with_name(f"{self.path.name}.old-{number}")).exists():
             number += 1
-        with fsio.explained(self.path):
-            self.path.rename(aside)
+        fsio.rename(self.path, aside)
         return aside
 
 
@@ -180,7 +198,7 @@ def check_same(old: dict[str, Any], new: dict[str, Any], where: Path, *, finishe
     A finished run is compared by what was asked for only: its bytes exist, whatever would make them here.
     """
     fix = "use another -o, or --fresh to set the old run aside"
-    if old["slide"] != new["slide"]:
+    if old.get("slide") != new["slide"]:
         raise OutputError("E-SLIDE-CHANGED", "the folder holds a run of another slide", where=where, fix=fix)
     asked = [key for key in ("mpp", "bundle", "settings") if old.get(key) != new.get(key)]
     if asked:
@@ -216,8 +234,7 @@ def _digest(content: dict[str, Any]) -> str:
 
 def _load(path: Path) -> dict[str, Any] | None:
     try:
-        with fsio.explained(path):
-            content = orjson.loads(path.read_bytes())
+        content = orjson.loads(fsio.read(path))
     except orjson.JSONDecodeError:
         return None
     return content if isinstance(content, dict) else None
@@ -227,3 +244,9 @@ def record_failure(folder: RunFolder, error: WsisegError) -> None:
     """Note why a run failed, for `wsiseg status`; only in a folder that is already ours."""
     if folder.run_json.exists():
         fsio.write_atomic(folder.error_json, _dump({"code": error.code, "message": str(error)}))
+
+
+def keep_traceback(folder: RunFolder) -> None:
+    """Note where a bug ended a run, for a report of it; the next call that completes the run removes it."""
+    if folder.work.is_dir():
+        fsio.write_atomic(folder.work / "traceback.txt", traceback.format_exc().encode())

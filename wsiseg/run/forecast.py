@@ -31,10 +31,7 @@ def forecast(plan: RunPlan) -> dict[str, Any]:
     predictor = TorchPredictor(plan.bundle, plan.settings.device, plan.settings.batch)
     rate = _tiles_per_second(plan, predictor)
     tissue = int(plan.wanted.sum())
-    channels = len(plan.bundle.head().maps)
-    block_bytes = plan.grid.block_px**2 * channels
     active = len(plan.layout.active_blocks())
-    columns = plan.grid.block_shape[1]
     workers = plan.settings.workers or usable_cores()
     window = (WINDOW_TILES * plan.grid.tile_px + 2 * plan.layout.halo_px) ** 2
     windows = max(predictor.batch // WINDOW_TILES**2, 1)
@@ -47,15 +44,25 @@ def forecast(plan: RunPlan) -> dict[str, Any]:
         "memory_bytes": int(
             BASE_BYTES
             + windows * window * WINDOW_BYTES_PER_PIXEL
-            + 2 * block_bytes
+            + 2 * _block_bytes(plan)
             + max(workers // 2, 1) * plan.grid.block_px**2 * DECODE_BYTES_PER_PIXEL
         ),
-        # Maps of a row of blocks and its neighbours wait at once; results take about a tenth of that.
-        "disk_bytes": int(min(active, 2 * columns + 3) * block_bytes + active * block_bytes * 0.1),
+        "disk_bytes": disk_bytes(plan),
         "device": predictor.numerics["device"],
         "tiles_per_second": round(rate, 1),
         "seconds": round(START_S + tissue / rate, 1),
     }
+
+
+def disk_bytes(plan: RunPlan) -> int:
+    """Forecast the space that a run takes while it works."""
+    active, columns = len(plan.layout.active_blocks()), plan.grid.block_shape[1]
+    # Maps of a row of blocks and its neighbours wait at once; results take about a tenth of that.
+    return int((min(active, 2 * columns + 3) + active * 0.1) * _block_bytes(plan))
+
+
+def _block_bytes(plan: RunPlan) -> int:
+    return plan.grid.block_px**2 * len(plan.bundle.head().maps)
 
 
 def _tiles_per_second(plan: RunPlan, predictor: Predictor) -> float:

@@ -30,6 +30,8 @@ class State(StrEnum):
     """Begun and not finished; the same command goes on."""
     COMPLETE = "complete"
     """All deliverables are there, with the sizes recorded."""
+    GAPS = "complete-with-gaps"
+    """As complete, but some tiles could not be read, as many as the user allowed."""
     FAILED = "failed"
     """Refused for a reason that a rerun would meet again."""
     DAMAGED = "damaged"
@@ -62,16 +64,18 @@ class RunState:
 def inspect_run(path: Path) -> RunState:
     """Tell what a folder is, from its names and records; cheap, so it reads no deliverable."""
     folder = RunFolder(path)
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        return RunState(State.ABSENT, "nothing is there")
-    if not path.is_dir():
-        return RunState(State.FOREIGN, "it is a file")
+    with fsio.explained(path):
+        if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+            return RunState(State.ABSENT, "nothing is there")
+        if not path.is_dir():
+            return RunState(State.FOREIGN, "it is a file")
+    ours = folder.is_ours()
+    foreign = [] if ours else folder.foreign_names()
+    if foreign:
+        return RunState(State.FOREIGN, f"it holds {foreign[0]!r} and no run.json of wsiseg's")
     if is_locked(path):
         return _progress(folder, State.RUNNING, "a process works here")
-    if not folder.run_json.is_file():
-        foreign = folder.foreign_names()
-        if foreign:
-            return RunState(State.FOREIGN, f"it holds {foreign[0]!r} and no run.json")
+    if not ours:
         return RunState(State.RESUMABLE, "begun; nothing is recorded yet")
     if folder.complete_json.is_file():
         return finished_state(folder)
@@ -85,13 +89,18 @@ def finished_state(folder: RunFolder) -> RunState:
     content = folder.completion()
     if content is None:
         return RunState(State.DAMAGED, "COMPLETE.json is broken; the same command makes the results again")
+    if not folder.run_json.is_file() or fsio.sha256_of(folder.run_json) != content["run"]:
+        return RunState(State.DAMAGED, "run.json is missing or has changed")
     for fact in _facts(content):
         file = folder.path / fact["name"]
         if not file.is_file():
             return RunState(State.DAMAGED, f"{fact['name']} is missing")
         if file.stat().st_size != fact["size"]:
             return RunState(State.DAMAGED, f"{fact['name']} has {file.stat().st_size} bytes, not {fact['size']}")
-    return RunState(State.COMPLETE, f"{len(_facts(content))} files, all there")
+    detail = f"{len(_facts(content))} files, all there"
+    if gaps := content.get("gaps", 0):
+        return RunState(State.GAPS, f"{detail}; {gaps} tiles of tissue could not be read")
+    return RunState(State.COMPLETE, detail)
 
 
 def _progress(folder: RunFolder, state: State, detail: str) -> RunState:
@@ -105,14 +114,14 @@ def _progress(folder: RunFolder, state: State, detail: str) -> RunState:
         detail,
         blocks_mapped=sum(entry.stage == MAPS for entry in entries),
         blocks_decoded=len(decoded),
-        nuclei=sum(entry.facts["nuclei"] for entry in decoded),
+        nuclei=sum(entry.facts.get("nuclei", 0) for entry in decoded),
     )
 
 
 def _failure(folder: RunFolder) -> str:
     try:
-        return str(orjson.loads(folder.error_json.read_bytes())["message"])
-    except (orjson.JSONDecodeError, KeyError):
+        return str(orjson.loads(fsio.read(folder.error_json))["message"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
         return "error.json is broken; run the command again"
 
 
@@ -142,7 +151,7 @@ def verify_run(path: Path, watch: Callable[[str], None] = lambda name: None) -> 
         state = inspect_run(path)
         raise OutputError("E-OUT-MISSING", f"there is no complete run: {state.state}, {state.detail}", where=path)
     facts = _facts(content)
-    problems = [] if fsio.sha256_of(folder.run_json) == content["run"] else ["run.json has changed"]
+    problems = [*_compare(path, {"name": "run.json", "sha256": content["run"]})]
     for fact in facts:
         watch(fact["name"])
         problems += _compare(path, fact)

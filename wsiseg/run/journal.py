@@ -47,8 +47,7 @@ def peek(path: Path) -> list[dict[str, Any]]:
 
 def _read(path: Path) -> tuple[list[dict[str, Any]], int]:
     """Read all whole and undamaged lines; give them and the size up to the last whole one."""
-    with fsio.explained(path):
-        data = path.read_bytes()
+    data = fsio.read(path)
     end = data.rfind(b"\n") + 1
     lines = (_parse(line) for line in data[:end].splitlines())
     return [line for line in lines if line is not None], end

@@ -34,6 +34,8 @@ class Entry:
     """CRC-32 of the file written for it."""
     facts: dict[str, int]
     """Counts that later stages need."""
+    lost: tuple[tuple[int, int], ...] = ()
+    """(row, column) of the block's tiles that could not be read; known with its maps."""
 
 
 class Ledger:
@@ -54,9 +56,16 @@ class Ledger:
         with self._lock:
             return self._entries.get((stage, block.name))
 
+    def lost_tiles(self) -> tuple[tuple[int, int], ...]:
+        """Give (row, column) of all tiles that could not be read, row by row."""
+        with self._lock:
+            return tuple(sorted(tile for entry in self._entries.values() for tile in entry.lost))
+
     def record(self, entry: Entry) -> None:
         """Write that a block is finished."""
-        line = {"stage": entry.stage, "block": entry.block, "crc": entry.crc, **entry.facts}
+        line: dict[str, Any] = {"stage": entry.stage, "block": entry.block, "crc": entry.crc, **entry.facts}
+        if entry.lost:
+            line["lost"] = entry.lost
         with self._lock:
             self._journal.append(line)
             self._entries[entry.stage, entry.block] = entry
@@ -64,8 +73,14 @@ class Ledger:
 
 def _entries(lines: Iterable[dict[str, Any]]) -> Iterable[Entry]:
     for line in lines:
-        facts = dict(line)
+        stage, crc = line.get("stage"), line.get("crc")
         try:
-            yield Entry(facts.pop("stage"), facts.pop("block"), facts.pop("crc"), facts)
-        except KeyError:  # not a line of ours
+            lost = tuple((int(row), int(column)) for row, column in line.get("lost", ()))
+        except (TypeError, ValueError):
             continue
+        if stage in (MAPS, NUCLEI) and isinstance(crc, int):
+            yield Entry(stage, str(line.get("block")), crc, _facts(line), lost)
+
+
+def _facts(line: dict[str, Any]) -> dict[str, int]:
+    return {name: value for name, value in line.items() if name != "crc" and isinstance(value, int)}

@@ -23,14 +23,15 @@ PATIENCE_S = 1.0
 if sys.platform == "win32":
     import msvcrt
 
-    def _try_lock(handle: BinaryIO) -> None:
+    def _try_lock(handle: BinaryIO, *, shared: bool = False) -> None:
+        del shared  # Windows knows one kind
         handle.seek(1 << 30)  # a byte far beyond the text, so that others can still read who holds it
         msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
 else:
     import fcntl
 
-    def _try_lock(handle: BinaryIO) -> None:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    def _try_lock(handle: BinaryIO, *, shared: bool = False) -> None:
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
 
 
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
@@ -49,14 +50,35 @@ def locked(folder: Path) -> Iterator[None]:
         E-LOCKED, naming the process that holds it.
     """
     path = folder / LOCK_NAME
-    with fsio.explained(path):
-        handle = open(path, "a+b")  # noqa: SIM115 - closed below, after the work that it guards
-    with handle:
-        _lock(handle, path)
-        handle.truncate(0)
-        handle.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-        handle.flush()
+    with _held(path) as handle:
+        with fsio.explained(path):
+            handle.truncate(0)
+            handle.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+            handle.flush()
         yield
+
+
+def _held(path: Path) -> BinaryIO:
+    """Open the lock's file and take the lock."""
+    while True:
+        with fsio.explained(path):
+            handle = fsio.open_shared(path)
+        try:
+            _lock(handle, path)
+            if _is_at(path, handle):
+                return handle
+        except BaseException:
+            handle.close()
+            raise
+        handle.close()  # the folder was set aside meanwhile: this was the lock of another one
+
+
+def _is_at(path: Path, handle: BinaryIO) -> bool:
+    """Tell whether the file of a name is the one that is open."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(handle.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def _lock(handle: BinaryIO, path: Path) -> None:
@@ -80,12 +102,14 @@ def _lock(handle: BinaryIO, path: Path) -> None:
 def is_locked(folder: Path) -> bool:
     """Tell whether a live process holds the run directory; takes no lock that outlives the call."""
     try:
-        with open(folder / LOCK_NAME, "rb+") as handle:
-            _try_lock(handle)
-    except FileNotFoundError:
+        handle = open(folder / LOCK_NAME, "rb")  # noqa: SIM115 - closed below
+    except OSError:  # none there, or not for our eyes: then nobody can tell
         return False
-    except OSError as error:
-        return error.errno in _BUSY
+    with handle:
+        try:
+            _try_lock(handle, shared=True)  # more than that, some systems grant only to who may write
+        except OSError as error:
+            return error.errno in _BUSY
     return False
 
 

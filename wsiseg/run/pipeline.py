@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+import zlib
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import orjson
+import shapely
 
 from wsiseg import __version__, fsio
-from wsiseg.errors import OutputError, ResourceError, SlideError
+from wsiseg.errors import OutputError, ResourceError, SlideError, WsisegError
 from wsiseg.host import usable_cores
 from wsiseg.run.engine import Engine
 from wsiseg.run.finish import Numbered, write_masks, write_tables
-from wsiseg.run.folder import SCHEMA, SUMMARY, RunFolder, record_failure
+from wsiseg.run.folder import SCHEMA, SUMMARY, RunFolder, keep_traceback, record_failure
+from wsiseg.run.forecast import disk_bytes
+from wsiseg.run.gaps import check_gaps
 from wsiseg.run.inspect import State, finished_state
 from wsiseg.run.lock import locked
 from wsiseg.run.meter import Meter, performance
 from wsiseg.run.plan import RunPlan, plan_run
 from wsiseg.run.progress import Progress, Silent
 from wsiseg.run.staging import new_attempt
-from wsiseg.slides import fingerprint, open_pool
+from wsiseg.slides import PatchedSlide, fingerprint, open_slide
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +37,12 @@ if TYPE_CHECKING:
     from wsiseg.run.settings import RunSettings
 
     MakePredictor = Callable[[ModelBundle, RunSettings], Predictor]
+
+
+_DECISIVE = (
+    "segmentation-models-pytorch", "timm", "numpy", "pillow", "shapely", "pyarrow", "orjson", "zarr", "numcodecs",
+)  # fmt: skip
+"""Packages whose version may change a run's bytes, beside torch, which is among the numerics."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +93,7 @@ def run_slide(
     folder.create()
     if folder.completion() and not folder.work.exists():
         folder.begin(run_record(plan, {}))
-        return _already_complete(folder)
+        return _already_complete(folder, settings.max_unreadable)
     with locked(folder.path):
         return _continue(plan, folder, make_predictor or torch_predictor, progress, started)
 
@@ -93,26 +105,34 @@ def _continue(
     if folder.completion():  # a kill between COMPLETE.json and the clean-up
         folder.begin(run_record(plan, {}))
         fsio.remove(folder.work)
-        return _already_complete(folder)
+        return _already_complete(folder, plan.settings.max_unreadable)
     predictor = make_predictor(plan.bundle, plan.settings)
     folder.begin(run_record(plan, predictor.numerics))
     try:
         return _work(plan, folder, predictor, progress, started)
     except SlideError as error:
+        check_unchanged(plan)  # then that is the reason
         record_failure(folder, error)
+        raise
+    except WsisegError:
+        raise
+    except Exception:
+        keep_traceback(folder)
         raise
 
 
 def _work(plan: RunPlan, folder: RunFolder, predictor: Predictor, progress: Progress, started: float) -> Outcome:
     """Do all that a run needs from here on, and declare it complete."""
     folder.clear_results()
+    _warn_of_space(plan, folder, progress)
     meter = Meter(on_tiles=progress.advance)
     engine = Engine(plan, folder.work, progress, meter)
     settings = plan.settings
-    pool = open_pool(settings.slide, reader=settings.reader, mpp=settings.mpp)
+    pool = PatchedSlide(open_slide(settings.slide, reader=settings.reader, mpp=settings.mpp))
     try:
         engine.run(predictor, pool, settings.workers or usable_cores())
         check_unchanged(plan)
+        plan = replace(plan, lost=engine.lost)
         nuclei = Numbered(folder.work, engine.facts, progress)
         attempt = new_attempt(folder.work)
         results, summary = write_tables(plan, nuclei, attempt, pool, meter)
@@ -122,9 +142,15 @@ def _work(plan: RunPlan, folder: RunFolder, predictor: Predictor, progress: Prog
     finally:
         pool.close()
     record = performance(meter, predictor.numerics, predictor.batch, time.perf_counter() - started)
-    folder.complete(results, record)
+    folder.complete(results, record, len(plan.lost))
     fsio.remove(attempt if settings.keep_work else folder.work)
     return Outcome(folder.path, already_complete=False, summary=summary, performance=record)
+
+
+def _warn_of_space(plan: RunPlan, folder: RunFolder, progress: Progress) -> None:
+    needed, free = disk_bytes(plan), fsio.free_bytes(folder.path)
+    if free < needed:
+        progress.note(f"{folder.path} has {free / 1e6:,.0f} MB free; the run may need {needed / 1e6:,.0f} MB")
 
 
 def torch_predictor(bundle: ModelBundle, settings: RunSettings, threads: int | None = None) -> Predictor:
@@ -151,12 +177,22 @@ def run_record(plan: RunPlan, numerics: dict[str, Any]) -> dict[str, Any]:
         "bundle": {"name": spec.name, "version": spec.version, "sha256": plan.bundle.sha256},
         "settings": plan.settings.decisive(),
         "numerics": numerics,
-        "versions": {"reader": info.reader_version},
+        "versions": {"reader": info.reader_version, **library_versions()},
     }
 
 
-def check_intact(folder: RunFolder) -> None:
-    """Refuse a run that was complete and has lost something since."""
+def library_versions() -> dict[str, str]:
+    """Give the versions of the libraries that turn pixels into maps, nuclei and files."""
+    return {
+        "cv2": cv2.__version__,
+        "geos": shapely.geos_version_string,
+        **{name: version(name) for name in _DECISIVE},
+        "zlib": zlib.ZLIB_RUNTIME_VERSION,
+    }
+
+
+def check_intact(folder: RunFolder, max_unreadable: float) -> None:
+    """Refuse a run that was complete and has lost something since, or has more gaps than are allowed now."""
     state = finished_state(folder)
     if state.state is State.DAMAGED:
         raise OutputError(
@@ -165,22 +201,28 @@ def check_intact(folder: RunFolder) -> None:
             where=folder.path,
             fix="--fresh sets it aside and runs the slide again",
         )
+    if state.state is State.GAPS:
+        summary = _summary(folder)
+        lost = tuple((tile["row"], tile["column"]) for tile in summary["unreadable_tiles"])
+        check_gaps(lost, summary["tiles"]["tissue"], max_unreadable, folder.path, finished=True)
 
 
-def _already_complete(folder: RunFolder) -> Outcome:
-    check_intact(folder)
-    summary = orjson.loads((folder.path / SUMMARY).read_bytes())
-    return Outcome(folder.path, already_complete=True, summary=summary, performance={})
+def _summary(folder: RunFolder) -> dict[str, Any]:
+    content: dict[str, Any] = orjson.loads(fsio.read(folder.path / SUMMARY))
+    return content
+
+
+def _already_complete(folder: RunFolder, max_unreadable: float) -> Outcome:
+    check_intact(folder, max_unreadable)
+    return Outcome(folder.path, already_complete=True, summary=_summary(folder), performance={})
 
 
 def _set_aside(folder: RunFolder, progress: Progress) -> None:
-    if not folder.path.is_dir():
+    if not folder.is_ours():
         return
     with locked(folder.path):  # nobody may be working there
         pass
-    aside = folder.set_aside()
-    if aside is not None:
-        progress.note(f"the earlier run is now {aside}")
+    progress.note(f"the earlier run is now {folder.set_aside()}")
 
 
 def check_unchanged(plan: RunPlan) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import shapely
 
 from wsiseg.models.bundle import load_bundle
-from wsiseg.slides import fingerprint, open_slide
+from wsiseg.run.gaps import tiles_under
+from wsiseg.slides import PatchedSlide, best_level, fingerprint, open_slide, unwritten
 from wsiseg.tiling import TileGrid
 from wsiseg.tissue import TileState, Tissue, check_brightfield, load_roi, tile_states, tissue_of
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from wsiseg.geometry import Frame
     from wsiseg.models.bundle import ModelBundle
+    from wsiseg.run.gaps import Tiles
     from wsiseg.run.settings import RunSettings
     from wsiseg.slides import SlideInfo
     from wsiseg.tiling import Block
@@ -68,11 +70,16 @@ class RunPlan:
     """Tissue within the region of interest; None if every tile is wanted."""
     looked_at_mm2: float
     """Area of the tissue, or of the region or slide where every tile is wanted."""
+    missing: int
+    """Tiles of which a part was never written by the scanner: it shows background, and is no error."""
+    lost: Tiles = ()
+    """(row, column) of the tiles that turned out to be unreadable; known when all are inferred."""
 
     @property
     def slide_name(self) -> str:
         """The file's or folder's name, without its path."""
-        return self.settings.slide.name
+        # A file name need not be text on Linux; what is not becomes a question mark.
+        return self.settings.slide.name.encode("utf-8", "replace").decode()
 
     @property
     def wanted(self) -> npt.NDArray[np.bool_]:
@@ -88,7 +95,7 @@ class RunPlan:
     def tile_counts(self) -> dict[str, int]:
         """Give the number of tiles in each state, and in the grid: the states add up to it."""
         counts = {state.name.lower(): int((self.states == state).sum()) for state in TileState}
-        return {"grid": self.states.size, **counts}
+        return {"grid": self.states.size, **counts, "missing": self.missing}
 
 
 def plan_run(settings: RunSettings) -> RunPlan:
@@ -105,12 +112,17 @@ def plan_run(settings: RunSettings) -> RunPlan:
         info = slide.info
         frame = info.frame_at(bundle.spec.mpp)
         identity = fingerprint(settings.slide)
-        check_brightfield(slide)
+        patched = PatchedSlide(slide)
+        check_brightfield(patched)
         roi = None if settings.roi is None else load_roi(settings.roi, info)
-        tissue = tissue_of(slide, settings.tissue)
+        tissue = tissue_of(patched, settings.tissue)
     finally:
         slide.close()
     grid = TileGrid(frame, bundle.spec.tile_px)
+    states = tile_states(grid, tissue, roi)
+    # What could not be read may be tissue: the run looks again, at full resolution, and says what is lost.
+    lost = np.concatenate([patched.lost(level) for level in range(len(info.levels))])
+    states[tiles_under(grid, lost) & (states == TileState.BLANK)] = TileState.TISSUE
     within = tissue if tissue is None or roi is None else _inside(tissue, roi)
     return RunPlan(
         settings=settings,
@@ -119,9 +131,10 @@ def plan_run(settings: RunSettings) -> RunPlan:
         slide_fingerprint=identity,
         frame=frame,
         grid=grid,
-        states=tile_states(grid, tissue, roi),
+        states=states,
         tissue=within,
         looked_at_mm2=_area_mm2(info, within, roi),
+        missing=int(tiles_under(grid, unwritten(info, best_level(info.levels, frame.downsample))).sum()),
     )
 
 

@@ -37,6 +37,9 @@ class RunSettings:
     """Threads that read and decode; the usable cores if None. Does not change the result."""
     ngff: Literal["0.5", "0.4"] = "0.5"
     """OME-Zarr version of the masks; 0.4 is for Bio-Formats."""
+    max_unreadable: float = 0.0
+    """Share of the tissue's tiles that may be unreadable, 0 to 1. Does not change the result, only whether there
+    is one."""
     keep_work: bool = False
     """Keep the maps and block results after completion."""
 
@@ -47,6 +50,9 @@ class RunSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SettingsError("E-USAGE", f"{name} must be at least 1, not {value}")
+        if not 0 <= self.max_unreadable <= 1:
+            what = f"--max-unreadable {self.max_unreadable} is not a share from 0 to 1"
+            raise SettingsError("E-USAGE", what)
         if self.mpp is not None and not 0.01 <= self.mpp <= 100:
             raise SettingsError("E-USAGE", f"--mpp {self.mpp} is not a pixel size in um", fix="40x is about 0.25")
 

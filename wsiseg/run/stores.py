@@ -1,20 +1,22 @@
 """Work in progress on disk: a block's maps until its neighbours are decoded, its nuclei until the run ends.
 
 A block's maps are one `.npy` of its inferred tiles in row-major order, (n, channels, tile, tile) uint8, so that a
-neighbour can map the file and touch just the tiles along the common edge. Two processes may write one file at a
+neighbour reads just the tiles along the common edge. Two processes may write one file at a
 time: each has a partial file of its own, and both hold the same bytes.
 """
 
 from __future__ import annotations
 
+import errno
 import io
 import secrets
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from wsiseg import fsio
+from wsiseg.errors import ResourceError
 from wsiseg.nuclei import Nuclei, pixels_from_bytes
 from wsiseg.run.board import Board
 from wsiseg.run.ledger import MAPS, NUCLEI, Entry
@@ -37,16 +39,19 @@ def _path(work: Path, stage: str, block: str) -> Path:
     return work / stage / f"{block}{_SUFFIXES[stage]}"
 
 
-def _write(work: Path, stage: str, block: Block, data: bytes | memoryview, facts: dict[str, int]) -> Entry:
+def _write(work: Path, stage: str, block: Block, data: bytes | memoryview) -> int:
+    """Write a block's file; give its CRC-32."""
     path = _path(work, stage, block.name)
+    if not work.is_dir():  # it was made when the run began: what somebody deleted is not made again
+        raise ResourceError("E-IO", "the run directory is gone", where=work, fix="run the same command again")
     fsio.write_atomic(path, data, attempt=secrets.token_hex(4))
-    return Entry(stage, block.name, zlib.crc32(data), facts)
+    return zlib.crc32(data)
 
 
 def is_kept(work: Path, entry: Entry) -> bool:
     """Tell whether a finished block's file is there and is what was recorded."""
     path = _path(work, entry.stage, entry.block)
-    return path.is_file() and _crc(path) == entry.crc
+    return path.is_file() and fsio.crc32_of(path) == entry.crc
 
 
 def drop_maps(work: Path, block: Block) -> None:
@@ -65,7 +70,8 @@ def recall(work: Path, ledger: Ledger, active: Iterable[Block]) -> tuple[Board, 
     facts = {}
     for block in active:
         entry = ledger.find(NUCLEI, block)
-        if entry is not None and is_kept(work, entry):
+        # Which of the block's tiles were lost stands in the line of its maps.
+        if entry is not None and ledger.find(MAPS, block) is not None and is_kept(work, entry):
             facts[block] = entry.facts
 
     def is_mapped(block: Block) -> bool:
@@ -91,11 +97,20 @@ class MapStore:
         self._layout = layout
         self._channels = channels
 
-    def write(self, block: Block, maps: npt.NDArray[np.uint8]) -> Entry:
-        """Write a block's maps, (n, channels, tile, tile) in the order of `Layout.tiles_of`."""
+    def write(self, block: Block, maps: npt.NDArray[np.uint8], lost: tuple[tuple[int, int], ...] = ()) -> Entry:
+        """Write a block's maps.
+
+        Parameters
+        ----------
+        maps
+            (n, channels, tile, tile) in the order of `Layout.tiles_of`.
+        lost
+            (row, column) of the tiles that could not be read; their maps are 0.
+        """
         buffer = io.BytesIO()
         np.save(buffer, maps)
-        return _write(self._work, MAPS, block, buffer.getbuffer(), {"tiles": len(maps)})
+        crc = _write(self._work, MAPS, block, buffer.getbuffer())
+        return Entry(MAPS, block.name, crc, {"tiles": len(maps)}, lost)
 
     def read(self, box: Box) -> npt.NDArray[np.uint8]:
         """Give the maps of a box inside the frame: (channels, height, width), zero where not inferred."""
@@ -111,16 +126,33 @@ class MapStore:
         if len(tiles) == 0:
             return
         path = _path(self._work, MAPS, block.name)
-        with fsio.explained(path):
-            stored = np.load(path, mmap_mode="r", allow_pickle=False)
-        for maps, (row, column) in zip(stored, tiles, strict=True):
-            core = self._layout.grid.core(int(row), int(column))
-            part = core.intersection(box)
-            if part.empty:
-                continue
-            source = part.moved(-core.x, -core.y).slices
-            target = part.moved(-box.x, -box.y).slices
-            out[:, target[0], target[1]] = maps[:, source[0], source[1]]
+        with fsio.explained(path), open(path, "rb") as file:
+            _skip_header(file)
+            first = file.tell()
+            for index, (row, column) in enumerate(tiles):
+                core = self._layout.grid.core(int(row), int(column))
+                part = core.intersection(box)
+                if part.empty:
+                    continue
+                maps = self._read_tile(file, first, index)
+                source = part.moved(-core.x, -core.y).slices
+                target = part.moved(-box.x, -box.y).slices
+                out[:, target[0], target[1]] = maps[:, source[0], source[1]]
+
+    def _read_tile(self, file: BinaryIO, first: int, index: int) -> npt.NDArray[np.uint8]:
+        """Give a tile's maps. Read, not mapped: a failing disk is then an error and not a signal."""
+        side = self._layout.grid.tile_px
+        size = self._channels * side * side
+        file.seek(first + index * size)
+        data = file.read(size)
+        if len(data) < size:
+            raise OSError(errno.EIO, "the file is shorter than it was written")
+        return np.frombuffer(data, np.uint8).reshape(self._channels, side, side)
+
+
+def _skip_header(file: BinaryIO) -> None:
+    np.lib.format.read_magic(file)
+    np.lib.format.read_array_header_1_0(file)
 
 
 class NucleiStore:
@@ -131,7 +163,8 @@ class NucleiStore:
 
     def write(self, block: Block, nuclei: Nuclei, facts: dict[str, int]) -> Entry:
         """Write a block's nuclei, numbered from 1 within the block."""
-        return _write(self._work, NUCLEI, block, nuclei.to_bytes(), {"nuclei": len(nuclei), **facts})
+        crc = _write(self._work, NUCLEI, block, nuclei.to_bytes())
+        return Entry(NUCLEI, block.name, crc, {"nuclei": len(nuclei), **facts})
 
     def read(self, block: Block) -> Nuclei:
         """Give a decoded block's nuclei."""
@@ -142,14 +175,4 @@ class NucleiStore:
         return pixels_from_bytes(self._bytes(block))
 
     def _bytes(self, block: Block) -> bytes:
-        path = _path(self._work, NUCLEI, block.name)
-        with fsio.explained(path):
-            return path.read_bytes()
-
-
-def _crc(path: Path) -> int:
-    crc = 0
-    with fsio.explained(path), open(path, "rb") as handle:
-        while chunk := handle.read(1 << 22):
-            crc = zlib.crc32(chunk, crc)
-    return crc
+        return fsio.read(_path(self._work, NUCLEI, block.name))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from wsiseg import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     from wsiseg.run.plan import RunPlan
     from wsiseg.run.tally import Tally
@@ -45,7 +47,12 @@ def summarise(plan: RunPlan, facts: Collection[dict[str, int]], tally: Tally) ->
             "origin": list(plan.frame.origin),
             "mpp": spec.mpp,
         },
-        "tiles": {**plan.tile_counts(), "inferred": int(plan.wanted.sum()), "unreadable": 0},
+        "tiles": {
+            **plan.tile_counts(),
+            "inferred": int(plan.wanted.sum()) - len(plan.lost),
+            "unreadable": len(plan.lost),
+        },
+        "unreadable_tiles": list(_lost_tiles(plan)),
         "tissue_mm2": round(area, 6),
         "nuclei": tally.count,
         "nuclei_per_mm2": round(tally.count / area, 2) if area else None,
@@ -58,6 +65,15 @@ def summarise(plan: RunPlan, facts: Collection[dict[str, int]], tally: Tally) ->
         "warnings": list(_warnings(plan, tally)),
         "settings": plan.settings.decisive(),
     }
+
+
+def _lost_tiles(plan: RunPlan) -> Iterator[dict[str, int]]:
+    """Say where the tiles lie that could not be read, in the grid and in level-0 pixels."""
+    for row, column in plan.lost:
+        core = plan.grid.core(row, column)
+        corners = plan.frame.to_level0(np.array([[core.x, core.y], [core.right, core.bottom]]))
+        x, y, right, bottom = np.rint(corners).astype(int).ravel().tolist()
+        yield {"row": row, "column": column, "x": x, "y": y, "width": right - x, "height": bottom - y}
 
 
 def _warnings(plan: RunPlan, tally: Tally) -> list[str]:

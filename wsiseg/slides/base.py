@@ -92,3 +92,23 @@ class Slide(Protocol):
     def close(self) -> None:
         """Give the file back; closing twice is fine, reading afterwards is not."""
         ...
+
+
+class Handle(Slide, Protocol):
+    """What a reader makes: a slide open in this process, for one thread."""
+
+    def read_region(
+        self,
+        location: tuple[int, int],
+        level: int,
+        size: tuple[int, int],
+        out: npt.NDArray[np.uint8] | None = None,
+    ) -> npt.NDArray[np.uint8]:
+        """Read pixels of one level, as a `Slide` does.
+
+        Parameters
+        ----------
+        out
+            (height, width, 3) uint8 where the pixels go, so that no copy is made; a new array if None.
+        """
+        ...

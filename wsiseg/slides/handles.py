@@ -37,7 +37,7 @@ class HandleGuard:
             raise SlideError("E-SLIDE-READ", "the slide is closed", where=self._path)
         if os.getpid() != self._pid:
             raise SlideError(
-                "E-SLIDE-READ",
+                "E-FORK",
                 "the slide was opened in another process",
                 where=self._path,
                 fix="open it again after the fork",
@@ -64,10 +64,18 @@ def level_box(frame: Frame, location: tuple[int, int], size: tuple[int, int]) ->
     return box
 
 
-def over_background(rgba: npt.NDArray[np.uint8], background: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
-    """Lay (height, width, 4) pixels with straight alpha over a colour: (height, width, 3), never black holes."""
+def over_background(
+    rgba: npt.NDArray[np.uint8], background: tuple[int, int, int], out: npt.NDArray[np.uint8] | None = None
+) -> npt.NDArray[np.uint8]:
+    """Lay (height, width, 4) pixels with straight alpha over a colour: (height, width, 3), never black holes.
+
+    Parameters
+    ----------
+    out
+        Where the result goes; a new array if None.
+    """
     alpha_plane = cv2.extractChannel(rgba, 3)
-    rgb: npt.NDArray[np.uint8] = cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB)
+    rgb: npt.NDArray[np.uint8] = cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB, dst=out)
     if alpha_plane.min() < 255:
         see_through = alpha_plane < 255
         alpha = rgba[see_through][:, 3:].astype(np.float32) / 255

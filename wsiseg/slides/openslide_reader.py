@@ -39,17 +39,23 @@ class OpenSlideSlide:
         self._handle.set_cache(_shared_cache())
         self.info = _describe(path, self._handle, mpp)
 
-    def read_region(self, location: tuple[int, int], level: int, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-        """Read pixels of one level; see `wsiseg.slides.base.Slide`."""
+    def read_region(
+        self,
+        location: tuple[int, int],
+        level: int,
+        size: tuple[int, int],
+        out: npt.NDArray[np.uint8] | None = None,
+    ) -> npt.NDArray[np.uint8]:
+        """Read pixels of one level; see `wsiseg.slides.base.Handle`."""
         self._guard.check()
         frame = self.info.levels[level]
         box = level_box(frame, location, size)
         if frame.downsample == round(frame.downsample):
-            return self._read(box, level)
+            return self._read(box, level, out)
         # OpenSlide takes whole level-0 pixels. Where those do not fall on whole pixels of the level it shifts by
         # a fraction and interpolates, so the same pixel would differ from read to read. Reading whole cells of
         # a fixed lattice gives each pixel one value, whoever asks.
-        pixels = np.empty((*box.shape, 3), np.uint8)
+        pixels = np.empty((*box.shape, 3), np.uint8) if out is None else out
         for cell in _lattice(box, frame.box):
             part = cell.intersection(box)
             source = self._read(cell, level)[part.moved(-cell.x, -cell.y).slices]
@@ -62,14 +68,14 @@ class OpenSlideSlide:
             self._guard.closed = True
             self._handle.close()
 
-    def _read(self, box: Box, level: int) -> npt.NDArray[np.uint8]:
+    def _read(self, box: Box, level: int, out: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.uint8]:
         downsample = self.info.levels[level].downsample
         location = (round(box.x * downsample), round(box.y * downsample))
         try:
             image = self._handle.read_region(location, level, (box.width, box.height))
         except openslide.OpenSlideError as error:
             raise read_error(self.info.path, box, level, error) from error
-        return over_background(np.asarray(image), self.info.background)
+        return over_background(np.asarray(image), self.info.background, out)
 
 
 @cache

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from wsiseg.slides.base import Slide, SlideInfo
+    from wsiseg.slides.base import Handle, SlideInfo
 
 
 class SlidePool:
@@ -29,23 +29,29 @@ class SlidePool:
         Opens the slide; called at once for the first handle, later in the threads that read.
     """
 
-    def __init__(self, open_handle: Callable[[], Slide]) -> None:
+    def __init__(self, open_handle: Callable[[], Handle]) -> None:
         self._open_handle = open_handle
         self._mine = threading.local()
         self._lock = threading.Lock()
-        self._handles: list[Slide] = []
+        self._handles: list[Handle] = []
         self._closed = False
         self.info: SlideInfo = self._handle().info
 
-    def read_region(self, location: tuple[int, int], level: int, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-        """Read pixels of one level through this thread's handle; see `wsiseg.slides.base.Slide`."""
+    def read_region(
+        self,
+        location: tuple[int, int],
+        level: int,
+        size: tuple[int, int],
+        out: npt.NDArray[np.uint8] | None = None,
+    ) -> npt.NDArray[np.uint8]:
+        """Read pixels of one level through this thread's handle; see `wsiseg.slides.base.Handle`."""
         try:
-            return self._handle().read_region(location, level, size)
+            return self._handle().read_region(location, level, size, out)
         except SlideError as error:
             if error.code != "E-SLIDE-READ" or self._closed:
                 raise
         self._discard()
-        return self._handle().read_region(location, level, size)
+        return self._handle().read_region(location, level, size, out)
 
     def close(self) -> None:
         """Close the handles of all threads; no thread may be reading."""
@@ -54,8 +60,8 @@ class SlidePool:
             while self._handles:
                 self._handles.pop().close()
 
-    def _handle(self) -> Slide:
-        handle: Slide | None = getattr(self._mine, "handle", None)
+    def _handle(self) -> Handle:
+        handle: Handle | None = getattr(self._mine, "handle", None)
         if handle is not None:
             return handle
         with self._lock:
@@ -67,7 +73,7 @@ class SlidePool:
         return handle
 
     def _discard(self) -> None:
-        handle: Slide = self._mine.handle
+        handle: Handle = self._mine.handle
         self._mine.handle = None
         with self._lock:
             self._handles.remove(handle)

@@ -6,11 +6,17 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from wsiseg.errors import SlideError
-from wsiseg.slides.tiff import TIFF_MAGIC, check_tiff
+from wsiseg.slides.tiff import TIFF_MAGIC, check_tiff, unwritten_tiles
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import numpy.typing as npt
+
+    from wsiseg.slides.base import SlideInfo
 
 UNFINISHED = (".partial", ".part", ".crdownload", ".tmp")
 """What download tools call a file that they have not finished."""
@@ -65,6 +71,22 @@ def check_file(path: Path) -> None:
                 check_tiff(file, path)
     except OSError as error:
         raise SlideError("E-SLIDE-READ", f"the file cannot be read ({error.strerror})", where=path) from error
+
+
+def unwritten(info: SlideInfo, level: int) -> npt.NDArray[np.float64]:
+    """Give the places of a level that the scanner never wrote, as far as the format tells: TIFF does.
+
+    Returns
+    -------
+    (n, 4) left, top, right and bottom in level-0 pixels.
+    """
+    try:
+        with info.path.open("rb") as file:
+            if file.read(4) in TIFF_MAGIC:
+                return unwritten_tiles(file, info.path, info.levels[level])
+    except OSError as error:
+        raise SlideError("E-SLIDE-READ", f"the file cannot be read ({error.strerror})", where=info.path) from error
+    return np.empty((0, 4))
 
 
 def _status(path: Path) -> os.stat_result:

@@ -33,14 +33,22 @@ class TiffSlideSlide:
         self.info = _describe(path, self._handle, mpp)
         self._missing = [_missing_tiles(page) for page in _level_pages(self._handle)]
 
-    def read_region(self, location: tuple[int, int], level: int, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-        """Read pixels of one level; see `wsiseg.slides.base.Slide`."""
+    def read_region(
+        self,
+        location: tuple[int, int],
+        level: int,
+        size: tuple[int, int],
+        out: npt.NDArray[np.uint8] | None = None,
+    ) -> npt.NDArray[np.uint8]:
+        """Read pixels of one level; see `wsiseg.slides.base.Handle`."""
         self._guard.check()
         downsample = self.info.levels[level].downsample
         box = level_box(self.info.levels[level], location, size)
         corner = (_level0_of(box.x, downsample), _level0_of(box.y, downsample))
         try:
             pixels = self._handle.read_region(corner, level, size, as_array=True, padding=False)
+        except MemoryError:
+            raise
         except Exception as error:  # tifffile, zarr and each codec raise errors of their own
             raise read_error(self.info.path, box, level, error) from error
         for tile in self._missing[level]:
@@ -48,8 +56,11 @@ class TiffSlideSlide:
             part = tile.intersection(box).moved(-box.x, -box.y)
             pixels[part.slices] = (*self.info.background, 255)[: pixels.shape[2]]
         if pixels.shape[2] == 4:
-            return over_background(pixels, self.info.background)
-        return np.ascontiguousarray(pixels)
+            return over_background(pixels, self.info.background, out)
+        if out is None:
+            return np.ascontiguousarray(pixels)
+        np.copyto(out, pixels)
+        return out
 
     def close(self) -> None:
         """Close the handle."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
+import struct
 import warnings
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import shapely
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from wsiseg.errors import SettingsError
+from wsiseg.fsio import read_bounded
 from wsiseg.geometry import Frame
 from wsiseg.tissue.mask import Tissue
 
@@ -23,6 +27,12 @@ if TYPE_CHECKING:
 
 LARGEST_FILE = 2**28
 """Bytes: an annotation file above 256 MB is something else."""
+LARGEST_COORDINATE = 1e9
+"""Pixels: a thousand times the largest slide."""
+MASK_FORMATS = ("PNG", "TIFF", "JPEG", "BMP", "GIF")
+"""What an image may be: pillow hands some others to a program outside."""
+_BROKEN_IMAGE = (OSError, ValueError, SyntaxError, LookupError, TypeError, struct.error, zlib.error)
+"""What pillow raises over an image that is damaged."""
 MASK_PX = 4096
 """Longer side of the mask into which polygons of tissue are drawn; at 100,000 px of slide, 6 um at 0.25 um/px."""
 LARGEST_ASPECT_ERROR = 0.05
@@ -54,7 +64,7 @@ def load_roi(path: Path | str, info: SlideInfo) -> Any:  # noqa: ANN401  shapely
     try:
         return _polygons_in(Path(path), info)
     except (_Unusable, OSError) as error:
-        raise SettingsError("E-ROI", f"the region cannot be used: {error}", where=path) from error
+        raise SettingsError("E-ROI", f"the region cannot be used: {_reason(error)}", where=path) from error
 
 
 def load_tissue(path: Path | str, info: SlideInfo) -> Tissue:
@@ -73,20 +83,35 @@ def load_tissue(path: Path | str, info: SlideInfo) -> Tissue:
             return _drawn(_polygons_in(file, info), info)
         return _stretched(_image_mask(file), info)
     except (_Unusable, OSError) as error:
-        raise SettingsError("E-TISSUE", f"the tissue mask cannot be used: {error}", where=path) from error
+        raise SettingsError("E-TISSUE", f"the tissue mask cannot be used: {_reason(error)}", where=path) from error
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else "") or str(error)
 
 
 def _polygons_in(path: Path, info: SlideInfo) -> Any:  # noqa: ANN401
     """Read GeoJSON and give the union of its polygons in level 0, cut to the slide's area."""
-    if path.stat().st_size > LARGEST_FILE:
-        raise _Unusable("the file is too large for a GeoJSON of regions")
+    data = read_bounded(path, LARGEST_FILE)
     try:
-        document = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
+        document = json.loads(data)
+        polygons = [part for geometry in _geometries(document) for part in _polygons(geometry)]
+    except _Unusable:
+        raise
+    except RecursionError as error:
+        raise _Unusable("it is nested too deeply") from error
+    except ValueError as error:
         raise _Unusable(f"it is not JSON ({error})") from error
-    polygons = [part for geometry in _geometries(document) for part in _polygons(geometry)]
     if not polygons:
         raise _Unusable("it holds no polygon")
+    try:
+        return _within(polygons, info)
+    except shapely.errors.GEOSException as error:
+        raise _Unusable(f"its coordinates cannot be reckoned with ({error})") from error
+
+
+def _within(polygons: list[Any], info: SlideInfo) -> Any:  # noqa: ANN401
+    """Unite polygons, move them to level 0 and cut them to the slide's area."""
     area = info.area
     merged = shapely.union_all([shapely.make_valid(polygon, method="structure") for polygon in polygons])
     moved = shapely.transform(merged, lambda points: points + (area.x, area.y))
@@ -117,21 +142,21 @@ def _geometries(document: object) -> list[Any]:
 def _polygons(geometry: Any) -> list[Any]:  # noqa: ANN401  parsed JSON
     """Turn a GeoJSON Polygon or MultiPolygon into shapely polygons."""
     kind = geometry.get("type")
-    if kind not in {"Polygon", "MultiPolygon"}:
-        raise _Unusable(f"it holds a {kind}; only polygons enclose a region")
+    if kind not in ("Polygon", "MultiPolygon"):
+        raise _Unusable(f"it holds a {str(kind)[:40]}; only polygons enclose a region")
     rings_of = geometry.get("coordinates")
     try:
         many = [rings_of] if kind == "Polygon" else list(rings_of)
         polygons = [shapely.Polygon(_ring(rings[0]), [_ring(hole) for hole in rings[1:]]) for rings in many]
-    except (TypeError, ValueError, IndexError, KeyError, shapely.errors.GEOSException) as error:
-        raise _Unusable(f"the coordinates of a {kind} are not rings of points ({error})") from error
+    except (TypeError, ValueError, LookupError, OverflowError, shapely.errors.GEOSException) as error:
+        raise _Unusable(f"the coordinates of a {kind} are not rings of points ({str(error)[:200]})") from error
     return polygons
 
 
 def _ring(points: object) -> npt.NDArray[np.float64]:
     ring = np.asarray(points, np.float64)[:, :2]
-    if not np.isfinite(ring).all():
-        raise ValueError("a coordinate is not finite")
+    if not (np.abs(ring) <= LARGEST_COORDINATE).all():
+        raise ValueError("a coordinate is not finite, or beyond any slide")
     return ring
 
 
@@ -154,21 +179,16 @@ def _pixels(ring: Any, frame: Frame) -> npt.NDArray[np.int32]:  # noqa: ANN401  
 
 
 def _image_mask(path: Path) -> npt.NDArray[np.bool_]:
+    data = read_bounded(path, LARGEST_FILE)
     try:
         with warnings.catch_warnings():
             # An image large enough for this warning is no mask but the slide, or an attack.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(io.BytesIO(data), formats=MASK_FORMATS) as image:
                 pixels = np.asarray(image.convert("RGB") if image.mode in {"P", "RGBA", "LA"} else image)
-    except FileNotFoundError:
-        raise
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
+    except UnidentifiedImageError as error:
+        raise _Unusable(f"it is no image of {', '.join(MASK_FORMATS)}") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning, *_BROKEN_IMAGE) as error:
         raise _Unusable(f"it is not an image ({error})") from error
     mask: npt.NDArray[np.bool_] = np.asarray(pixels.any(2) if pixels.ndim == 3 else pixels, np.bool_)
     if not mask.any():

@@ -20,12 +20,16 @@ _PREPROCESSING: dict[str, tuple[Triple, Triple]] = {
 """Where they are not ImageNet's: by how the name begins. smp has them on the hub only, so not offline."""
 
 
+_TOO_LARGE = ("resnext101_32x32d", "resnext101_32x48d", "timm-efficientnet-l2")
+"""Encoders of more than a quarter of a billion parameters: naming one must not be enough to fill the memory."""
+
+
 def encoder_names() -> list[str]:
     """Name every encoder that a bundle may have.
 
     smp also takes `tu-` names of all of timm. Those change with timm, and a bundle must not.
     """
-    return sorted({*smp.encoders.get_encoder_names(), INCEPTION} - {smp_name(INCEPTION)})
+    return sorted({*smp.encoders.get_encoder_names(), INCEPTION} - {smp_name(INCEPTION), *_TOO_LARGE})
 
 
 def preprocessing(encoder: str) -> tuple[Triple, Triple]:
