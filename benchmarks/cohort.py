@@ -176,7 +176,7 @@ def kills(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     command = command_of("one-cohort", slides, out, COLOURS, *model, "--workers", "2")
     environment = {**os.environ, LOG: str(log), SLOW: "0.05"}
     driver = psutil.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-    done, next_at = 0, 0
+    done, next_at = 0, 1
     while done < args.kills and driver.poll() is None:
         time.sleep(0.02)
         workers = workers_of(driver)

@@ -240,6 +240,14 @@ async def remove(address, dask_scheduler):
     await dask_scheduler.remove_worker(address, stimulus_id="test")
 
 
+def test_a_worker_that_dies_as_it_starts_is_told_in_one_line(monkeypatch):
+    options = cluster._options
+    dies = {"preload": "import os; os._exit(1)"}
+    monkeypatch.setattr(cluster, "_options", lambda share: {**options(share), **dies})
+    with pytest.raises(ResourceError, match=r"E-SCHEDULER.*does not start"), cluster.connected("local", "cpu", 1):
+        pass
+
+
 def wait_until(condition, seconds=10):
     deadline = time.monotonic() + seconds
     while not condition():

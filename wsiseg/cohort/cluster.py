@@ -107,7 +107,7 @@ def connected(scheduler: str, device: str, workers: int | None) -> Iterator[Clie
     Raises
     ------
     ResourceError
-        E-SCHEDULER: no scheduler answers.
+        E-SCHEDULER: no scheduler answers, or a worker that is started here dies at once.
     SettingsError
         As for `local_shares`; E-USAGE: workers of a running cluster are not ours to count.
     """
@@ -170,7 +170,14 @@ def _local_cluster(shares: list[Share]) -> Iterator[SpecCluster]:
         "options": {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"},
     }
     workers = {number: {"cls": Nanny, "options": _options(share)} for number, share in enumerate(shares)}
-    cluster = SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.CRITICAL + 1)
+    try:
+        cluster = SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.CRITICAL + 1)
+    except RuntimeError as error:  # a worker died before it had begun
+        raise ResourceError(
+            "E-SCHEDULER",
+            f"a worker does not start on this machine ({error})",
+            fix="close other programs or give fewer --workers, then run the same command again",
+        ) from error
     try:
         yield cluster
     finally:
