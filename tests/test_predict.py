@@ -35,18 +35,19 @@ def windows():
     return np.random.default_rng(0).integers(0, 256, (3, 64, 96, 3), np.uint8)
 
 
-def test_maps_are_what_the_network_says(bundle, predictor, windows):
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1), (torch.bfloat16, 6)])
+def test_maps_are_what_the_network_says(dtype, bound, bundle, windows, monkeypatch):
     """Against the same steps written out in fp32: normalise, forward, activate, round."""
     from wsiseg.models.network import load_network
 
+    monkeypatch.setattr(predict, "choose_dtype", lambda _device: dtype)
     network = load_network(bundle)
     images = (torch.from_numpy(windows).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5
     with torch.inference_mode():
         expected = bundle.head().activate(network(images)).mul(255).round().to(torch.uint8).numpy()
-    found = predictor.predict(windows)
+    found = TorchPredictor(bundle, "cpu").predict(windows)
     assert found.shape == (3, 2, 64, 96)
     assert found.dtype == np.uint8
-    bound = {"float32": 1, "bfloat16": 6}[predictor.numerics["dtype"]]
     assert np.abs(found.astype(int) - expected).max() <= bound
 
 
