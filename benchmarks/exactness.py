@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ import shapely
 from wsiseg.geometry import Box
 from wsiseg.instances import Decoding, decode_block
 from wsiseg.models.bundle import load_bundle
-from wsiseg.run.plan import plan_run
+from wsiseg.run.plan import plan_run, slide_of
 from wsiseg.run.settings import RunSettings
 from wsiseg.run.stores import MapStore
 from wsiseg.slides import open_slide, read_box
@@ -60,7 +61,9 @@ def main() -> None:
     args = parser.parse_args()
     summary = json.loads((args.run / "summary.json").read_text())
     bundle = load_bundle(summary["model"]["name"])
-    plan = plan_run(RunSettings(slide=args.slide, tissue=summary["settings"]["tissue"]))
+    settings = RunSettings(slide=args.slide, tissue=summary["settings"]["tissue"])
+    with closing(slide_of(settings)) as slide:
+        plan = plan_run(settings, slide)
     found = polygons_of(args.run)
     head = bundle.head()
     store = MapStore(args.run / "work", plan.layout, len(head.maps))

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -104,29 +105,35 @@ def test_each_gpu_has_a_worker_that_sees_it_alone(monkeypatch):
         local_shares("cuda", 3)
 
 
-def test_the_oldest_task_has_the_network_first():
-    begun, gate, seen = threading.Event(), threading.Event(), []
+def test_the_network_belongs_to_the_oldest_task_until_that_has_had_all_its_windows():
+    seen = []
 
-    class Slow(ColourPredictor):
+    class Noting(ColourPredictor):
         def predict(self, windows):
-            begun.set()
-            gate.wait(5)
             seen.append(int(windows[0, 0, 0, 0]))
             return windows
 
-    network = NetworkThread(Slow)
-    older, younger = network.turn(), network.turn()
-    windows = [np.full((1, 1, 1, 3), value, np.uint8) for value in range(4)]
-    threads = []
-    for turn, value in [(younger, 0), (younger, 1), (older, 2), (older, 3)]:
-        threads.append(threading.Thread(target=turn.predict, args=(windows[value],)))
-        threads[-1].start()
-        begun.wait(5)
-        wait_until(lambda: network._requests.qsize() == len(threads) - 1)  # the first is being answered
-    gate.set()
-    for thread in threads:
-        thread.join()
-    assert seen == [0, 2, 3, 1]
+    network = NetworkThread(Noting)
+    window = np.zeros((1, 1, 1, 3), np.uint8)
+    with network.turn(2) as older, network.turn(1) as younger:
+        thread = threading.Thread(target=younger.predict, args=(window,))
+        thread.start()
+        for value in (1, 2):
+            time.sleep(0.05)  # the younger waits while the older cuts and reads
+            assert seen == list(range(1, value))
+            older.predict(window + np.uint8(value))
+        thread.join(5)
+        assert seen == [1, 2, 0], "the younger goes on before the older has written"
+    network.close()
+
+
+def test_a_task_that_fails_leaves_the_network_to_the_next():
+    network = NetworkThread(ColourPredictor)
+    window = np.full((1, 256, 256, 3), 200, np.uint8)
+    with suppress(OSError), network.turn(5):
+        raise OSError("no window could be read")
+    with network.turn(1) as turn:
+        assert turn.predict(window).shape[2:] == (256, 256)
     network.close()
 
 
@@ -142,8 +149,8 @@ def test_errors_of_the_network_are_raised_where_it_is_asked_for():
             raise SettingsError("E-DEVICE", "it left")
 
     network = NetworkThread(Refusing)
-    with pytest.raises(SettingsError):
-        network.turn().predict(np.zeros((1, 1, 1, 3), np.uint8))
+    with pytest.raises(SettingsError), network.turn(1) as turn:
+        turn.predict(np.zeros((1, 1, 1, 3), np.uint8))
     network.close()
 
 

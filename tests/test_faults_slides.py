@@ -510,8 +510,9 @@ def test_a14_one_huge_level_needs_little_memory(bundle, tmp_path):
     damaged.huge(tmp_path / "slide.tif", 20_480)
     assert (tmp_path / "slide.tif").stat().st_size < 300_000
     command = (
-        "from pathlib import Path; from wsiseg.run import RunSettings, plan_run;"
-        f"plan = plan_run(RunSettings(slide=Path('slide.tif'), model={str(bundle)!r}, mpp=0.25));"
+        "from pathlib import Path; from wsiseg.run import RunSettings, plan_run, slide_of;"
+        f"settings = RunSettings(slide=Path('slide.tif'), model={str(bundle)!r}, mpp=0.25);"
+        "plan = plan_run(settings, slide_of(settings));"
         "assert plan.states.size == 320**2, plan.states.size"
     )
     status, most = measured(command, tmp_path)

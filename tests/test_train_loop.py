@@ -22,7 +22,7 @@ from wsiseg.train.evaluate import evaluate_bundle
 from wsiseg.train.export import export_bundle
 from wsiseg.train.folder import CHECKPOINT
 from wsiseg.train.loop import train
-from wsiseg.train.optimiser import rate_at, training_dtype
+from wsiseg.train.optimiser import depthwise_in_fp32, rate_at, training_dtype
 
 RECIPES = {"ours": TOML, "thesis": THESIS_TOML}
 
@@ -258,6 +258,19 @@ def test_a_training_can_start_from_an_encoders_weights(data, tmp_path):
     for name, tensor in encoder.items():
         if "running" not in name and tensor.is_floating_point():
             assert torch.allclose(found[f"encoder.{name}"], tensor, atol=1e-6), name
+
+
+def test_depthwise_convolutions_compute_in_full_precision_inside_autocast():
+    torch.manual_seed(0)
+    features = torch.randn(2, 8, 16, 16, dtype=torch.bfloat16)
+    depthwise, dense = torch.nn.Conv2d(8, 8, 3, groups=8), torch.nn.Conv2d(8, 8, 3)
+    expected = {layer: layer(features.float()).to(torch.bfloat16) for layer in (depthwise, dense)}
+    depthwise_in_fp32(torch.nn.Sequential(depthwise, dense))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = {layer: layer(features) for layer in expected}
+    assert torch.equal(found[depthwise], expected[depthwise])
+    assert found[depthwise].dtype is found[dense].dtype is torch.bfloat16
+    assert not torch.equal(found[dense], expected[dense]), "only where bf16 is slow"
 
 
 def test_bf16_learns_about_the_same(data, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -102,10 +103,12 @@ def plan(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - click's va
 
     Tiles, blocks, memory, disk and time, from the slide's low levels and a second of the network. Writes nothing.
     """
-    from wsiseg.run import plan_run
+    from wsiseg.run import plan_run, slide_of
     from wsiseg.run.forecast import forecast
 
-    planned = plan_run(settings_from(options))
+    settings = settings_from(options)
+    with closing(slide_of(settings)) as opened:
+        planned = plan_run(settings, opened)
     content = forecast(planned)
     if as_json:
         print_json(content)

@@ -1,20 +1,21 @@
 """The network of a worker process: one thread runs it for all tasks, so that one is read while another is seen.
 
-The oldest task goes first: a younger one gets the network only while the older ones wait for pixels. So blocks end
-one after the other, and the device never waits for a disk that could have been read earlier.
+The network belongs to the oldest task until that has had all its windows. So blocks end one after the other, the
+next has its first windows read by then, and a worker that dies takes one half-seen block with it.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from concurrent.futures import Future
-from itertools import count
-from queue import PriorityQueue
+from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import numpy as np
     import numpy.typing as npt
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from wsiseg.predict import Predictor
 
     Answer = tuple[npt.NDArray[np.uint8], float]
-    Request = tuple[float, int, npt.NDArray[np.uint8] | None, Future[Answer]]
+    Request = tuple[npt.NDArray[np.uint8], Future[Answer]]
 
 
 class NetworkThread:
@@ -37,27 +38,45 @@ class NetworkThread:
     def __init__(self, make: Callable[[], Predictor]) -> None:
         self._make = make
         self._made: Future[Predictor] = Future()
-        self._requests: PriorityQueue[Request] = PriorityQueue()
-        self._numbers = count()
+        self._requests: SimpleQueue[Request | None] = SimpleQueue()
+        self._turns: deque[Turn] = deque()
+        """Of tasks that have not had all their windows, the oldest first."""
+        self._changed = threading.Condition()
         threading.Thread(target=self._serve, name="network", daemon=True).start()
 
     def predictor(self) -> Predictor:
         """Give the predictor itself, once it is made; its errors are raised here."""
         return self._made.result()
 
-    def turn(self) -> Turn:
-        """Give the network as one task sees it; older tasks go first."""
-        return Turn(self, next(self._numbers))
+    @contextmanager
+    def turn(self, windows: int) -> Iterator[Turn]:
+        """Give the network as one task sees it: after the older tasks, for as many windows."""
+        turn = Turn(self, windows)
+        with self._changed:
+            self._turns.append(turn)
+        try:
+            yield turn
+        finally:
+            self.end(turn)
 
-    def ask(self, task: int, windows: npt.NDArray[np.uint8]) -> Answer:
+    def ask(self, turn: Turn, windows: npt.NDArray[np.uint8]) -> Answer:
         """Have windows predicted when it is the task's turn; give their maps, and the seconds that they took."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._turns[0] is turn)
         answer: Future[Answer] = Future()
-        self._requests.put((task, next(self._numbers), windows, answer))
+        self._requests.put((windows, answer))
         return answer.result()
+
+    def end(self, turn: Turn) -> None:
+        """Let the next task have the network."""
+        with self._changed:
+            if turn in self._turns:
+                self._turns.remove(turn)
+                self._changed.notify_all()
 
     def close(self) -> None:
         """End the thread after what it was asked for."""
-        self._requests.put((float("inf"), next(self._numbers), None, Future()))
+        self._requests.put(None)
 
     def _serve(self) -> None:
         try:
@@ -66,10 +85,8 @@ class NetworkThread:
             self._made.set_exception(error)
             return
         self._made.set_result(predictor)
-        while True:
-            _, _, windows, answer = self._requests.get()
-            if windows is None:
-                return
+        while request := self._requests.get():
+            windows, answer = request
             started = time.perf_counter()
             try:
                 maps = predictor.predict(windows)
@@ -81,11 +98,11 @@ class NetworkThread:
 class Turn:
     """A predictor that waits for its turn."""
 
-    def __init__(self, network: NetworkThread, task: int) -> None:
+    def __init__(self, network: NetworkThread, windows: int) -> None:
         self.seconds = 0.0
         """The network worked for this task, waiting left out."""
         self._network = network
-        self._task = task
+        self._left = windows
 
     @property
     def batch(self) -> int:
@@ -99,6 +116,9 @@ class Turn:
 
     def predict(self, windows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Turn (n, h, w, 3) RGB windows into (n, channels, h, w) maps."""
-        maps, seconds = self._network.ask(self._task, windows)
+        maps, seconds = self._network.ask(self, windows)
         self.seconds += seconds
+        self._left -= len(windows)
+        if not self._left:
+            self._network.end(self)
         return maps

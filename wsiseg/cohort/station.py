@@ -9,7 +9,7 @@ import threading
 import zlib
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -20,8 +20,7 @@ import numpy as np
 from wsiseg.cohort.network import NetworkThread
 from wsiseg.models.bundle import load_bundle
 from wsiseg.run.blocks import BlockWork
-from wsiseg.run.plan import Layout, plan_run
-from wsiseg.slides import PatchedSlide, open_slide
+from wsiseg.run.plan import Layout, plan_run, slide_of
 from wsiseg.tiling import TileGrid
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from wsiseg.run.plan import RunPlan
     from wsiseg.run.settings import RunSettings
+    from wsiseg.slides import PatchedSlide
 
 OPEN_SLIDES = 4
 """Slides that a worker keeps open beside those that it works on."""
@@ -98,7 +98,8 @@ class Station:
 
     def plan(self, settings: RunSettings) -> RunPlan:
         """Plan a run, and remember the plan for when the run is finished."""
-        planned = plan_run(replace(settings, workers=max(self.threads // 2, 1)))
+        with closing(slide_of(settings)) as slide:
+            planned = plan_run(replace(settings, workers=max(self.threads // 2, 1)), slide)
         with self._lock:
             self._plans[settings] = planned
             while len(self._plans) > KEPT_PLANS:
@@ -138,7 +139,7 @@ def _named(make: str) -> Any:  # noqa: ANN401 - whatever the name stands for
 
 def _open(job: Job) -> OpenRun:
     settings = job.settings
-    pool = PatchedSlide(open_slide(settings.slide, reader=settings.reader, mpp=settings.mpp))
+    pool = slide_of(settings)
     bundle = load_bundle(settings.model)
     frame = pool.info.frame_at(bundle.spec.mpp)
     grid = TileGrid(frame, bundle.spec.tile_px)

@@ -29,8 +29,10 @@ from wsiseg.run.staging import new_attempt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
-    from wsiseg.cohort.station import Job
+    from wsiseg.cohort.network import Turn
+    from wsiseg.cohort.station import Job, OpenRun
     from wsiseg.run.gaps import Tiles
     from wsiseg.run.ledger import Entry
     from wsiseg.run.plan import RunPlan
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     Facts = dict[Block, dict[str, int]]
 
 DEVICE_SLOTS = 2
-"""Blocks at a time on a device: the second is read while the network sees the first."""
+"""Blocks at a time on a device: the second begins to be read while the network sees the first."""
 _DECIDE = ("torch", "dask", "distributed")
 """Packages whose version a worker must share with the driver, beside those that decide any run."""
 
@@ -126,11 +128,14 @@ def plan(settings: RunSettings) -> Planned:
 def infer(job: Job, block: Block, make: str) -> tuple[Entry, Meter]:
     """Write a block's maps."""
     station, meter = _station(), Meter()
-    with _coded(), station.opened(job) as run:
-        turn = station.network(job.settings, make).turn()
+    with _coded(), station.opened(job) as run, _turn(job, run, block, make) as turn:
         ((_, entry),) = run.blocks.infer([block], turn, run.pool, station.readers, meter)
     meter.forward = turn.seconds
     return entry, meter
+
+
+def _turn(job: Job, run: OpenRun, block: Block, make: str) -> AbstractContextManager[Turn]:
+    return _station().network(job.settings, make).turn(len(run.blocks.windows(block)))
 
 
 def decode(job: Job, block: Block) -> tuple[Entry, Meter]:

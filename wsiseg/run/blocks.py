@@ -70,7 +70,7 @@ class BlockWork:
         meter: Meter,
     ) -> Iterator[tuple[Block, Entry]]:
         """Write each block's maps, reading ahead of the network and across the blocks."""
-        windows = {block: self._windows(block) for block in blocks}
+        windows = {block: self.windows(block) for block in blocks}
         pixels = self._read_ahead([w for block in blocks for w in windows[block]], predictor, pool, readers)
         for block in blocks:
             maps, lost = self._maps_of(block, _batches(windows[block], predictor), pixels, predictor, meter)
@@ -107,8 +107,8 @@ class BlockWork:
         maps[[index[tile] for tile in lost]] = 0
         return maps, tuple(sorted(lost))
 
-    def _windows(self, block: Block) -> list[Window]:
-        """A block's windows with equal shapes next to each other, so that they can share a batch."""
+    def windows(self, block: Block) -> list[Window]:
+        """Give a block's windows with equal shapes next to each other, so that they can share a batch."""
         windows = self._grid.windows(block, self._layout.wanted, WINDOW_TILES)
         return sorted(windows, key=lambda window: (window.rows, window.columns))
 

@@ -44,7 +44,10 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
         self._journal = Journal(path)
-        self._entries = {(entry.stage, entry.block): entry for entry in _entries(self._journal.lines)}
+        self._entries: dict[tuple[str, str], Entry] = {}
+        self._lost: dict[str, tuple[tuple[int, int], ...]] = {}
+        for entry in _entries(self._journal.lines):
+            self._keep(entry)
 
     @classmethod
     def peek(cls, path: Path) -> list[Entry]:
@@ -59,7 +62,7 @@ class Ledger:
     def lost_tiles(self) -> tuple[tuple[int, int], ...]:
         """Give (row, column) of all tiles that could not be read, row by row."""
         with self._lock:
-            return tuple(sorted(tile for entry in self._entries.values() for tile in entry.lost))
+            return tuple(sorted(tile for tiles in self._lost.values() for tile in tiles))
 
     def record(self, entry: Entry) -> None:
         """Write that a block is finished."""
@@ -68,7 +71,12 @@ class Ledger:
             line["lost"] = entry.lost
         with self._lock:
             self._journal.append(line)
-            self._entries[entry.stage, entry.block] = entry
+            self._keep(entry)
+
+    def _keep(self, entry: Entry) -> None:
+        self._entries[entry.stage, entry.block] = entry
+        if entry.lost or (entry.stage == MAPS and entry.block in self._lost):
+            self._lost[entry.block] = entry.lost
 
 
 def _entries(lines: Iterable[dict[str, Any]]) -> Iterable[Entry]:

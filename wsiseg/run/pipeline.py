@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
+from contextlib import closing
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -23,10 +24,10 @@ from wsiseg.run.gaps import check_gaps
 from wsiseg.run.inspect import State, finished_state
 from wsiseg.run.lock import locked
 from wsiseg.run.meter import Meter, performance
-from wsiseg.run.plan import RunPlan, plan_run
+from wsiseg.run.plan import RunPlan, plan_run, slide_of
 from wsiseg.run.progress import Progress, Silent
 from wsiseg.run.staging import new_attempt
-from wsiseg.slides import PatchedSlide, fingerprint, open_slide
+from wsiseg.slides import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from wsiseg.models.bundle import ModelBundle
     from wsiseg.predict import Predictor
     from wsiseg.run.settings import RunSettings
+    from wsiseg.slides import PatchedSlide
 
     MakePredictor = Callable[[ModelBundle, RunSettings], Predictor]
 
@@ -87,19 +89,25 @@ def run_slide(
     started = time.perf_counter()
     progress = progress or Silent()
     folder = RunFolder(out)
-    plan = plan_run(settings)
-    if fresh:
-        _set_aside(folder, progress)
-    folder.create()
-    if folder.completion() and not folder.work.exists():
-        folder.begin(run_record(plan, {}))
-        return _already_complete(folder, settings.max_unreadable)
-    with locked(folder.path):
-        return _continue(plan, folder, make_predictor or torch_predictor, progress, started)
+    with closing(slide_of(settings)) as slide:
+        plan = plan_run(settings, slide)
+        if fresh:
+            _set_aside(folder, progress)
+        folder.create()
+        if folder.completion() and not folder.work.exists():
+            folder.begin(run_record(plan, {}))
+            return _already_complete(folder, settings.max_unreadable)
+        with locked(folder.path):
+            return _continue(plan, slide, folder, make_predictor or torch_predictor, progress, started)
 
 
 def _continue(
-    plan: RunPlan, folder: RunFolder, make_predictor: MakePredictor, progress: Progress, started: float
+    plan: RunPlan,
+    slide: PatchedSlide,
+    folder: RunFolder,
+    make_predictor: MakePredictor,
+    progress: Progress,
+    started: float,
 ) -> Outcome:
     """Go on where the folder stands: at its beginning, in the middle, or just before the clean-up."""
     if folder.completion():  # a kill between COMPLETE.json and the clean-up
@@ -109,7 +117,7 @@ def _continue(
     predictor = make_predictor(plan.bundle, plan.settings)
     folder.begin(run_record(plan, predictor.numerics))
     try:
-        return _work(plan, folder, predictor, progress, started)
+        return _work(plan, slide, folder, predictor, progress, started)
     except SlideError as error:
         check_unchanged(plan)  # then that is the reason
         record_failure(folder, error)
@@ -121,26 +129,25 @@ def _continue(
         raise
 
 
-def _work(plan: RunPlan, folder: RunFolder, predictor: Predictor, progress: Progress, started: float) -> Outcome:
+def _work(
+    plan: RunPlan, slide: PatchedSlide, folder: RunFolder, predictor: Predictor, progress: Progress, started: float
+) -> Outcome:
     """Do all that a run needs from here on, and declare it complete."""
     folder.clear_results()
     _warn_of_space(plan, folder, progress)
     meter = Meter(on_tiles=progress.advance)
     engine = Engine(plan, folder.work, progress, meter)
     settings = plan.settings
-    pool = PatchedSlide(open_slide(settings.slide, reader=settings.reader, mpp=settings.mpp))
     try:
-        engine.run(predictor, pool, settings.workers or usable_cores())
+        engine.run(predictor, slide, settings.workers or usable_cores())
         check_unchanged(plan)
         plan = replace(plan, lost=engine.lost)
         nuclei = Numbered(folder.work, engine.facts, progress)
         attempt = new_attempt(folder.work)
-        results, summary = write_tables(plan, nuclei, attempt, pool, meter)
-        results.append(write_masks(plan, nuclei, attempt, pool, meter))
+        results, summary = write_tables(plan, nuclei, attempt, slide, meter)
+        results.append(write_masks(plan, nuclei, attempt, slide, meter))
     except MemoryError as error:
         raise ResourceError("E-MEMORY", "memory ran out", where=folder.path, fix="use --workers 1") from error
-    finally:
-        pool.close()
     record = performance(meter, predictor.numerics, predictor.batch, time.perf_counter() - started)
     folder.complete(results, record, len(plan.lost))
     fsio.remove(attempt if settings.keep_work else folder.work)

@@ -98,7 +98,18 @@ class RunPlan:
         return {"grid": self.states.size, **counts, "missing": self.missing}
 
 
-def plan_run(settings: RunSettings) -> RunPlan:
+def slide_of(settings: RunSettings) -> PatchedSlide:
+    """Open the slide that settings name, as they say; whoever asks closes it.
+
+    Raises
+    ------
+    SlideError
+        The reader refuses it, or it ends the reader's process.
+    """
+    return PatchedSlide(open_slide(settings.slide, reader=settings.reader, mpp=settings.mpp))
+
+
+def plan_run(settings: RunSettings, slide: PatchedSlide) -> RunPlan:
     """Settle what a run would do; reads the slide's low levels and writes nothing.
 
     Raises
@@ -107,21 +118,16 @@ def plan_run(settings: RunSettings) -> RunPlan:
         Whatever makes the run impossible, before it begins.
     """
     bundle = load_bundle(settings.model)
-    slide = open_slide(settings.slide, reader=settings.reader, mpp=settings.mpp)
-    try:
-        info = slide.info
-        frame = info.frame_at(bundle.spec.mpp)
-        identity = fingerprint(settings.slide)
-        patched = PatchedSlide(slide)
-        check_brightfield(patched)
-        roi = None if settings.roi is None else load_roi(settings.roi, info)
-        tissue = tissue_of(patched, settings.tissue)
-    finally:
-        slide.close()
+    info = slide.info
+    frame = info.frame_at(bundle.spec.mpp)
+    identity = fingerprint(settings.slide)
+    check_brightfield(slide)
+    roi = None if settings.roi is None else load_roi(settings.roi, info)
+    tissue = tissue_of(slide, settings.tissue)
     grid = TileGrid(frame, bundle.spec.tile_px)
     states = tile_states(grid, tissue, roi)
     # What could not be read may be tissue: the run looks again, at full resolution, and says what is lost.
-    lost = np.concatenate([patched.lost(level) for level in range(len(info.levels))])
+    lost = np.concatenate([slide.lost(level) for level in range(len(info.levels))])
     states[tiles_under(grid, lost) & (states == TileState.BLANK)] = TileState.TISSUE
     within = tissue if tissue is None or roi is None else _inside(tissue, roi)
     return RunPlan(

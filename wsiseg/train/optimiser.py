@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from wsiseg.predict import choose_dtype
 
 if TYPE_CHECKING:
-    from torch import nn
+    from collections.abc import Callable
+
+    from torch import Tensor
 
     from wsiseg.train.config import ScheduleConfig
 
@@ -51,3 +55,18 @@ def training_dtype(precision: str, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     return choose_dtype(device)
+
+
+def depthwise_in_fp32(network: nn.Module) -> None:
+    """Let the depthwise convolutions of a network compute in float32 inside a CPU's autocast.
+
+    In bf16 oneDNN takes 5 to 25 times as long for their gradients: half of a step of EfficientNet-Lite2.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and 1 < module.groups == module.in_channels:
+            module.forward = partial(_in_fp32, module.forward)  # type: ignore[method-assign]
+
+
+def _in_fp32(forward: Callable[[Tensor], Tensor], features: Tensor) -> Tensor:
+    with torch.autocast("cpu", enabled=False):
+        return forward(features.float()).to(features.dtype)

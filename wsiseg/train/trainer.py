@@ -13,7 +13,7 @@ from wsiseg.models.heads import make_head
 from wsiseg.models.network import build_network, load_network
 from wsiseg.predict import keep_freed_memory
 from wsiseg.train.epochs import BatchFigures
-from wsiseg.train.optimiser import make_optimiser, rate_at, training_dtype
+from wsiseg.train.optimiser import depthwise_in_fp32, make_optimiser, rate_at, training_dtype
 from wsiseg.train.pixels import normalised, targets_and_weight
 
 if TYPE_CHECKING:
@@ -40,17 +40,18 @@ class Trainer:
         self.step = 0
         schedule = config.schedule
         torch.set_num_threads(schedule.threads)
-        if world.device.type == "cpu":
-            keep_freed_memory()
+        self._dtype = training_dtype(schedule.precision, world.device)
         torch.backends.cudnn.deterministic = True
         torch.manual_seed(schedule.seed)
         self._world = world
         self._network = start_network(config, root).to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if world.device.type == "cpu":
+            keep_freed_memory()
+            depthwise_in_fp32(self._network)
         self._spread = world.spread(self._network)
         self._averaged = _copied(self._network) if schedule.ema_decay else {}
         self._start = _copied(self._network) if config.model.start_share else {}
         self._optimiser = make_optimiser(self._network, schedule)
-        self._dtype = training_dtype(schedule.precision, world.device)
         self._scaler = torch.amp.GradScaler(world.device.type, enabled=self._dtype is torch.float16)
         self._head: Head = make_head(config.draft_spec())
 
