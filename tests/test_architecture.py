@@ -53,7 +53,7 @@ def test_layers_hold():
         ("segmentation_models_pytorch", {"models"}),
         ("dask", {"stitch", "cohort"}),
         ("distributed", {"cohort"}),
-        ("zarr", {"stitch", "export"}),
+        ("zarr", {"stitch", "export", "view"}),
         ("click", {"cli"}),
         ("rich", {"cli"}),
         ("openslide", {"slides", "cli"}),
@@ -125,6 +125,7 @@ WRITERS = {
     ("train/failures.py", "savefig"): IN_MEMORY,
     ("train/figures.py", "savefig"): IN_MEMORY,
     ("train/loop.py", "save"): "of TrainingFolder, which writes through fsio",
+    ("view/pictures.py", "save"): IN_MEMORY,
 }
 """Every call outside fsio that could change a file, and why it may."""
 
