@@ -103,7 +103,7 @@ CHANGES_FILES = {
     "any": {
         "write_bytes", "write_text", "unlink", "rmdir", "rename", "touch", "symlink_to", "hardlink_to",
         "ParquetWriter", "create_group", "savefig", "save", "imwrite", "to_csv", "to_parquet", "write_table",
-        "save_file", "TiffWriter", "GzipFile", "ZipFile", "memmap", "tofile", "dump",
+        "save_file", "TiffWriter", "GzipFile", "ZipFile", "memmap", "tofile", "dump", "write_arrow",
     },
 }  # fmt: skip
 IN_MEMORY, PARTIAL = "into a buffer", "a library's own writer, into a name of fsio's that its caller publishes"
@@ -112,9 +112,11 @@ WRITERS = {
     ("cli/sample_slide.py", "tempfile.TemporaryDirectory"): "for pip, outside of any folder of the user's",
     ("cli/sample_slide.py", "ZipFile"): "reads what pip fetched",
     ("cohort/table.py", "write_table"): IN_MEMORY,
+    ("export/flatgeobuf.py", "write_arrow"): PARTIAL,
     ("export/geojson.py", "GzipFile"): PARTIAL,
     ("export/geojson.py", "ZipFile"): PARTIAL,
     ("export/geojson.py", "open"): "an entry of the zip",
+    ("export/ometiff.py", "TiffWriter"): PARTIAL,
     ("export/omezarr.py", "create_group"): PARTIAL,
     ("export/overview.py", "save"): IN_MEMORY,
     ("export/parquet.py", "ParquetWriter"): PARTIAL,

@@ -17,7 +17,7 @@ from label_fields import blobs, decode_whole, joined, label_images
 
 from wsiseg import fsio
 from wsiseg.errors import InternalError
-from wsiseg.export import EXPORTERS, ExportHeader, load_exporter
+from wsiseg.export import EXPORTERS, ExportHeader, lines, load_exporter
 from wsiseg.export import geojson as module
 from wsiseg.export.geojson import export_geojson
 from wsiseg.geometry import Box, Frame
@@ -171,7 +171,7 @@ def test_parts_pass_the_rules(nuclei, tmp_path, rules, monkeypatch):
 
 
 def test_batches_are_asked_for_one_by_one(nuclei, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_LINES_AT_ONCE", 10)
+    monkeypatch.setattr(lines, "LINES_AT_ONCE", 10)
     path = fsio.partial_name(tmp_path / "nuclei.geojson.gz")
     sizes = []
 

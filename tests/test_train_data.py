@@ -39,6 +39,7 @@ def plain(height, width, mpp=0.5):
 
 def test_an_index_is_read_by_split(folder):
     assert [entry.group for entry in read_index(folder, "train")] == ["patient 0", "patient 1"]
+    assert len(read_index(folder, "all")) == 3
     (entry,) = read_index(folder, "val")
     assert entry.mpp == 0.25
     assert read_rgb(entry.image).shape == (160, 160, 3)

@@ -2,11 +2,11 @@
 
     python build.py DATA OUT
 
-DATA holds `tnbc/`, `nuinsseg/`, `brca_m2c/` and `weights/`; it gets `first/`, the first training, and
-`brca_pseudo/`, which that training and the dots of `brca_m2c/` make. OUT gets the second training and the finished
-bundle. Kill it whenever you like: the same command goes on where it stopped. `tune_decoding.py` then proposes the
-thresholds that belong under [model.head_settings] in the config; after that the same command writes the bundle
-anew without training.
+DATA holds `tnbc/`, `nuinsseg/`, `brca_m2c/`, `weights/` and, where it is at hand, `nucls/` as published; it gets
+`first/`, the first training, `brca_pseudo/`, which that training and the dots of `brca_m2c/` make, and
+`nucls_strict/`, on which the bundle is checked. OUT gets the second training and the finished bundle. Kill it
+whenever you like: the same command goes on where it stopped. `tune_decoding.py` then proposes the thresholds that
+belong under [model.head_settings] in the config; then the same command writes the bundle anew without training.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from wsiseg.train.export import export_bundle
 from wsiseg.train.failures import draw_failures
 from wsiseg.train.folder import CHECKPOINT
 from wsiseg.train.loop import train
+from wsiseg.train.nucls.prepare import prepare_nucls
 
 HERE = Path(__file__).parent
 SCORED = {"tnbc val": ("tnbc", "val"), "nuinsseg val": ("nuinsseg", "val"), "brca_m2c val": ("brca_m2c", "val")}
@@ -33,6 +34,7 @@ SCORED_LAST = {
     "tnbc test": ("tnbc", "test"),
     "nuinsseg test": ("nuinsseg", "test"),
     "brca_m2c test": ("brca_m2c", "test"),
+    "nucls": ("nucls_strict", "all"),
 }
 """Looked at once, when everything is decided."""
 OUTLINED = ("tnbc val", "nuinsseg val")
@@ -51,10 +53,14 @@ def main() -> None:
     )
     if not (options.data / "brca_pseudo" / "index.csv").exists():
         outline_dots(first.bundle, options.data / "brca_m2c", options.data / "brca_pseudo")
+    if options.test and (options.data / "nucls").is_dir() and not (options.data / "nucls_strict").exists():
+        prepare_nucls(options.data / "nucls", options.data / "nucls_strict")
     config = TrainConfig.from_toml(HERE / "nuclei-025.toml")
     bundle = train(config, options.out, options.data, progress=Report()).bundle
     results = {}
     for name, (source, split) in (SCORED | (SCORED_LAST if options.test else {})).items():
+        if not (options.data / source).is_dir():  # NuCLS need not be at hand
+            continue
         results[name] = evaluate_bundle(bundle, options.data / source, split)
         print(name, results[name].summary(), file=sys.stderr)
     failures = draw_failures(bundle, [(options.data / SCORED[name][0], results[name]) for name in OUTLINED])

@@ -25,6 +25,8 @@ COMMANDS = {
     "plan": "wsiseg.cli.look:plan",
     "status": "wsiseg.cli.run:status",
     "verify": "wsiseg.cli.run:verify",
+    "export": "wsiseg.cli.export:export",
+    "view": "wsiseg.cli.view:view",
     "prepare": "wsiseg.cli.prepare:prepare",
     "train": "wsiseg.cli.train:train",
     "evaluate": "wsiseg.cli.evaluate:evaluate",

@@ -33,7 +33,7 @@ _COUNTED = {
     metavar="DIR",
     help="Folder with index.csv, images and instance maps or dots.",
 )
-@click.option("--split", default="test", show_default=True)
+@click.option("--split", default="test", show_default=True, help="A split of index.csv, or all.")
 @click.option(
     "--boxes",
     type=click.Choice(["ignore", "count"]),

@@ -1,4 +1,4 @@
-"""Formats that a finished run can be written to; each is one module and one line of `EXPORTERS`."""
+"""Formats that a finished run can be written to; each is one module and one line of a table."""
 
 from __future__ import annotations
 
@@ -15,11 +15,35 @@ if TYPE_CHECKING:
     from wsiseg.models.bundle import ClassSpec
     from wsiseg.nuclei import Nuclei
 
-EXPORTERS: dict[str, str] = {
-    "geojson": "wsiseg.export.geojson:export_geojson",
-    "geoparquet": "wsiseg.export.parquet:export_geoparquet",
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """Who writes a format, and how its files end."""
+
+    exporter: str
+    """module:attribute, loaded on use."""
+    endings: tuple[str, ...]
+    """What the exporter adds to a stem: one of these."""
+
+    def load(self) -> Any:  # noqa: ANN401 - of either protocol
+        """Give the exporter."""
+        module, _, attribute = self.exporter.partition(":")
+        return getattr(import_module(module), attribute)
+
+
+EXPORTERS: dict[str, Format] = {
+    "geojson": Format("wsiseg.export.geojson:export_geojson", (".geojson.gz", ".geojson.zip")),
+    "geoparquet": Format("wsiseg.export.parquet:export_geoparquet", (".parquet",)),
+    "flatgeobuf": Format("wsiseg.export.flatgeobuf:export_flatgeobuf", (".fgb",)),
+    "csv": Format("wsiseg.export.csv:export_csv", (".csv",)),
+    "dsa": Format("wsiseg.export.dsa:export_dsa", (".json",)),
 }
-"""Name of a table's format -> module:attribute, loaded on use."""
+"""Formats of nuclei, by name; `load_exporter` gives an `Exporter`."""
+
+MASK_EXPORTERS: dict[str, Format] = {
+    "ome-tiff": Format("wsiseg.export.ometiff:export_ome_tiff", (".ome.tif",)),
+}
+"""Formats of masks, by name; `load_mask_exporter` gives a `MaskExporter`."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +71,10 @@ class ExportHeader:
         slide = self.slide.encode("utf-8", "replace").decode()
         return {"version": __version__, "slide": slide, "mpp": self.mpp, "model_sha256": self.model_sha256}
 
+    def about_level0(self) -> dict[str, Any]:
+        """Give the same of a file whose coordinates are level-0 pixels of the slide."""
+        return self.about() | {"origin": list(self.origin), "coords": "level 0"}
+
 
 class Exporter(Protocol):
     """Writes nuclei as they come, in memory that does not depend on their number."""
@@ -66,14 +94,32 @@ class Exporter(Protocol):
         """
 
 
+class MaskExporter(Protocol):
+    """Writes the masks of a run, a piece at a time."""
+
+    def __call__(self, masks: Path, stem: Path, header: ExportHeader) -> list[Path]:
+        """Write what the mask store `masks` holds to files whose names begin with `stem`; as `Exporter` does."""
+
+
 def load_exporter(name: str) -> Exporter:
-    """Give the exporter of that name.
+    """Give the exporter of nuclei of that name.
 
     Raises
     ------
     KeyError
         No such format.
     """
-    module, _, attribute = EXPORTERS[name].partition(":")
-    exporter: Exporter = getattr(import_module(module), attribute)
+    exporter: Exporter = EXPORTERS[name].load()
+    return exporter
+
+
+def load_mask_exporter(name: str) -> MaskExporter:
+    """Give the exporter of masks of that name.
+
+    Raises
+    ------
+    KeyError
+        No such format.
+    """
+    exporter: MaskExporter = MASK_EXPORTERS[name].load()
     return exporter

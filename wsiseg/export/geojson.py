@@ -10,21 +10,22 @@ from __future__ import annotations
 import gzip
 import hashlib
 import zipfile
-from itertools import islice, pairwise
-from typing import TYPE_CHECKING, Protocol
+from itertools import islice
+from typing import TYPE_CHECKING
 from uuid import NAMESPACE_URL, uuid5
 
 import numpy as np
 import orjson
-import shapely
 
 from wsiseg import fsio
+from wsiseg.export.lines import rings, write_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from wsiseg.export import ExportHeader
+    from wsiseg.export.lines import Writable
     from wsiseg.nuclei import Nuclei
 
 SINGLE_FILE_MAX = 100_000
@@ -47,15 +48,6 @@ MEASUREMENTS = {
 diameters are Feret's, which the axes are not, so these have names of their own."""
 
 _ID_NAMESPACE = uuid5(NAMESPACE_URL, "https://wsiseg/nucleus")
-_LINES_AT_ONCE = 1000
-"""Features given to the compressor together; one call for each would cost as much as the compression."""
-
-
-class _Writable(Protocol):
-    """An open file, packed or not."""
-
-    def write(self, data: bytes, /) -> int:
-        """Write bytes; give their number."""
 
 
 def export_geojson(batches: Iterable[Nuclei], total: int, stem: Path, header: ExportHeader) -> list[Path]:
@@ -96,16 +88,11 @@ def _write_zip(path: Path, lines: Iterator[bytes], total: int, header: ExportHea
     return written
 
 
-def _write_collection(file: _Writable, lines: Iterator[bytes], header: ExportHeader) -> int:
+def _write_collection(file: Writable, lines: Iterator[bytes], header: ExportHeader) -> int:
     """Write one FeatureCollection of the given features; give their number."""
     about = header.about() | {"origin": _origin(header), "coords": header.coords}
-    file.write(b'{"type":"FeatureCollection","wsiseg":%b,"features":[' % orjson.dumps(about))
-    count = 0
-    while chunk := list(islice(lines, _LINES_AT_ONCE)):
-        file.write((b",\n" if count else b"\n") + b",\n".join(chunk))
-        count += len(chunk)
-    file.write(b"\n]}\n")
-    return count
+    head = b'{"type":"FeatureCollection","wsiseg":%b,"features":[' % orjson.dumps(about)
+    return write_lines(file, head, lines, b"]}\n")
 
 
 def _origin(header: ExportHeader) -> tuple[int, int]:
@@ -116,19 +103,15 @@ def _origin(header: ExportHeader) -> tuple[int, int]:
 def _features(nuclei: Nuclei, header: ExportHeader) -> Iterator[bytes]:
     """Give a batch's features as JSON, in order."""
     nuclei.check_finite()
-    points, owner = shapely.get_coordinates(nuclei.polygon, return_index=True)
-    # On the 0.01 grid before and after: rounding again only cleans the last bits. Adding zero turns -0 into 0.
-    points = (points - _origin(header)).round(2) + 0.0
-    ends = np.searchsorted(owner, np.arange(len(nuclei) + 1))
     columns = [getattr(nuclei, column) for column in MEASUREMENTS.values()]
     rows = np.stack(columns, axis=1, dtype=np.float64).round(4).tolist()
     classes = {c.value: {"name": c.name, "color": list(c.color)} for c in header.classes}
     feature_id = _feature_ids(header.fingerprint)
-    for index, (start, stop) in enumerate(pairwise(ends.tolist())):
+    for index, ring in enumerate(rings(nuclei, _origin(header))):
         feature = {
             "type": "Feature",
             "id": feature_id(int(nuclei.id[index])),
-            "geometry": {"type": "Polygon", "coordinates": [points[start:stop]]},
+            "geometry": {"type": "Polygon", "coordinates": [ring]},
             "properties": {
                 "objectType": "detection",
                 "classification": classes[int(nuclei.class_value[index])],

@@ -18,6 +18,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import orjson
+
+from wsiseg import fsio
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -94,6 +97,34 @@ def mask_arrays(path: Path) -> MaskArrays:
         return tuple(sorted(found, key=lambda level: int(level.name)))
 
     return MaskArrays(levels("classes"), levels("nuclei"))
+
+
+def read_classes(path: Path) -> tuple[MaskClass, ...]:
+    """Give the classes that a store names, without the background, in their order."""
+    label = _attributes(path / "labels" / "classes")["image-label"]
+    names = {one["label-value"]: one["class"] for one in label["properties"]}
+    return tuple(
+        MaskClass(one["label-value"], names[one["label-value"]], tuple(one["rgba"][:3]))
+        for one in label["colors"]
+        if one["label-value"] != 0
+    )
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """Give what a store says of itself: `StoreSpec.provenance`, and the frame of its labels."""
+    found: dict[str, Any] = _attributes(path / "labels" / "classes")["wsiseg"]
+    return found
+
+
+def _attributes(path: Path) -> dict[str, Any]:
+    """Give a group's attributes, those below `ome` beside the others."""
+    version3, version2 = path / "zarr.json", path / ".zattrs"
+    if version3.is_file():
+        found: dict[str, Any] = orjson.loads(fsio.read(version3))["attributes"]
+        ome: dict[str, Any] = found["ome"]
+        return found | ome
+    flat: dict[str, Any] = orjson.loads(fsio.read(version2))
+    return flat
 
 
 def create_store(

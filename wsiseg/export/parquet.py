@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import orjson
-import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
 from wsiseg import fsio
+from wsiseg.export.table import CORNERS, SCHEMA, as_record_batch
 from wsiseg.nuclei import MEASUREMENTS, Nuclei
 
 if TYPE_CHECKING:
@@ -21,27 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    import numpy.typing as npt
-
     from wsiseg.export import ExportHeader
-
-_CORNERS = ("xmin", "ymin", "xmax", "ymax")
-
-SCHEMA = pa.schema(
-    [
-        pa.field("id", pa.uint32(), nullable=False),
-        pa.field("class", pa.dictionary(pa.int32(), pa.string()), nullable=False),
-        pa.field("class_value", pa.uint8(), nullable=False),
-        *(pa.field(name, pa.float32(), nullable=False) for name in MEASUREMENTS),
-        pa.field("centroid_x", pa.float64(), nullable=False),
-        pa.field("centroid_y", pa.float64(), nullable=False),
-        pa.field("anchor_x", pa.int32(), nullable=False),
-        pa.field("anchor_y", pa.int32(), nullable=False),
-        pa.field("bbox", pa.struct([pa.field(n, pa.float64(), nullable=False) for n in _CORNERS]), nullable=False),
-        pa.field("geometry", pa.binary(), nullable=False),
-    ]
-)
-"""Columns of `Nuclei` under their names there; the anchor is a pixel of the masks, everything else level 0."""
 
 
 class NucleiParquetWriter:
@@ -52,7 +32,6 @@ class NucleiParquetWriter:
         """Nuclei written so far."""
         self._path = path
         self._header = header
-        self._names = {c.value: c.name for c in header.classes}
         self._bounds = np.array([np.inf, np.inf, -np.inf, -np.inf])
         with fsio.explained(path):
             self._writer = pq.ParquetWriter(path, SCHEMA, compression="zstd", use_dictionary=["class"])
@@ -67,18 +46,17 @@ class NucleiParquetWriter:
         """
         if len(nuclei) == 0:
             return
-        nuclei.check_finite()
-        bounds = shapely.bounds(nuclei.polygon)
-        self._bounds[:2] = np.minimum(self._bounds[:2], bounds[:, :2].min(axis=0))
-        self._bounds[2:] = np.maximum(self._bounds[2:], bounds[:, 2:].max(axis=0))
+        batch = as_record_batch(nuclei, self._header.classes)
+        bounds = shapely.total_bounds(nuclei.polygon)
+        self._bounds[:2] = np.minimum(self._bounds[:2], bounds[:2])
+        self._bounds[2:] = np.maximum(self._bounds[2:], bounds[2:])
         with fsio.explained(self._path):
-            self._writer.write_batch(_batch(nuclei, bounds, self._names))
+            self._writer.write_batch(batch)
         self.rows += len(nuclei)
 
     def close(self) -> None:
         """Write the metadata and close the file."""
-        about = self._header.about() | {"origin": self._header.origin, "coords": "level 0"}
-        metadata = {"geo": orjson.dumps(self._geo()), "wsiseg": orjson.dumps(about)}
+        metadata = {"geo": orjson.dumps(self._geo()), "wsiseg": orjson.dumps(self._header.about_level0())}
         with fsio.explained(self._path):
             self._writer.add_key_value_metadata(metadata)
             self._writer.close()
@@ -91,7 +69,7 @@ class NucleiParquetWriter:
             "crs": None,  # pixels of an image, not places on the earth
             "edges": "planar",
             "orientation": "counterclockwise",
-            "covering": {"bbox": {corner: ["bbox", corner] for corner in _CORNERS}},
+            "covering": {"bbox": {corner: ["bbox", corner] for corner in CORNERS}},
         }
         if self.rows:
             column["bbox"] = self._bounds.tolist()
@@ -109,20 +87,6 @@ class NucleiParquetWriter:
             self._writer.close()
 
 
-def _batch(nuclei: Nuclei, bounds: npt.NDArray[np.float64], names: dict[int, str]) -> Any:  # noqa: ANN401 - pyarrow
-    """Make the record batch of one row group."""
-    index = {value: place for place, value in enumerate(names)}
-    classes = np.array([index[value] for value in nuclei.class_value.tolist()], np.int32)
-    columns: dict[str, Any] = {name: getattr(nuclei, name) for name in SCHEMA.names if hasattr(nuclei, name)}
-    columns["class"] = pa.DictionaryArray.from_arrays(classes, list(names.values()))
-    columns["anchor_x"], columns["anchor_y"] = nuclei.anchor.T
-    columns["bbox"] = pa.StructArray.from_arrays(
-        [pa.array(side) for side in bounds.T], fields=list(SCHEMA.field("bbox").type)
-    )
-    columns["geometry"] = shapely.to_wkb(nuclei.polygon, byte_order=1)
-    return pa.record_batch([pa.array(columns[f.name], f.type) for f in SCHEMA], schema=SCHEMA)
-
-
 def export_geoparquet(batches: Iterable[Nuclei], total: int, stem: Path, header: ExportHeader) -> list[Path]:
     """Write nuclei as GeoParquet; see `wsiseg.export.Exporter`."""
     path = stem.with_name(stem.name + ".parquet")
@@ -132,6 +96,13 @@ def export_geoparquet(batches: Iterable[Nuclei], total: int, stem: Path, header:
     if writer.rows != total:
         raise ValueError(f"{total} nuclei were announced, but {writer.rows} came")
     return [path]
+
+
+def read_about(path: Path) -> tuple[dict[str, Any], int]:
+    """Give what a table says of slide and program, and how many nuclei it has."""
+    with fsio.explained(path):
+        metadata = pq.read_metadata(path)
+    return orjson.loads(metadata.metadata[b"wsiseg"]), metadata.num_rows
 
 
 def read_nuclei(path: Path) -> Iterator[Nuclei]:

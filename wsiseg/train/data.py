@@ -55,8 +55,12 @@ class TrainingField:
     mpp: float
 
 
+ALL = "all"
+"""In place of a split: every field."""
+
+
 def read_index(folder: Path, split: str, truth: str = "instances") -> list[FieldEntry]:
-    """List the fields of one split, in the file's order.
+    """List the fields of one split, or of all, in the file's order.
 
     Parameters
     ----------
@@ -76,7 +80,7 @@ def read_index(folder: Path, split: str, truth: str = "instances") -> list[Field
         missing = [name for name in (*_COLUMNS, truth) if name not in (reader.fieldnames or ())]
         if missing:
             raise SettingsError("E-DATA", f"columns are missing: {', '.join(missing)}", where=index)
-        rows = [row for row in reader if row["split"] == split]
+        rows = [row for row in reader if split in (row["split"], ALL)]
     if not rows:
         raise SettingsError("E-DATA", f"no field has the split {split!r}", where=index)
     return [_entry(row, truth, index) for row in rows]
