@@ -146,7 +146,8 @@ def share(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     for turn in range(args.repeat):
         for what in whole:
             out = folder / f"{what}{turn}"
-            whole[what].append(seconds_of(command_of(what, [slide], out, COLOURS), cores))
+            command = command_of(what, [slide], out, COLOURS, "--workers", "1")
+            whole[what].append(seconds_of(command, cores))
             run = out if what == "one-run" else next(out.glob("*/COMPLETE.json")).parent
             inside[what].append(json.loads((run / "performance.json").read_text())["seconds"]["total"])
     medians = {

@@ -145,7 +145,7 @@ def decode(job: Job, block: Block) -> tuple[Entry, Meter]:
         with meter.timed("decode"):
             entry = run.blocks.decode(block)
         meter.decode = meter.stages.pop("decode")
-    give_back_memory()
+    _station().readers.submit(give_back_memory)  # the next block need not wait for it
     return entry, meter
 
 
