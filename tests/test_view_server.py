@@ -278,7 +278,12 @@ def test_a_thousand_connections_neither_hold_the_server_up_nor_grow_it(server, m
 
 
 def test_the_command_prints_one_address_and_ends_quietly(run):
-    command = [sys.executable, "-m", "wsiseg", "view", str(run[2]), "--no-browser"]
+    # A shell starts background jobs with SIGINT ignored, and children inherit that: a CI may be such a job.
+    heard = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from wsiseg.cli import main; sys.exit(main())"
+    )
+    command = [sys.executable, "-c", heard, "view", str(run[2]), "--no-browser"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         line = process.stdout.readline()
         found = re.fullmatch(r"http://127\.0\.0\.1:(\d+)/\?token=[\w-]{43}\n", line)
@@ -286,7 +291,10 @@ def test_the_command_prints_one_address_and_ends_quietly(run):
             connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1:%s\r\n\r\n" % found[1].encode())
             assert status(received(connection)) == 401
         process.send_signal(signal.SIGINT)
-        out, errors = process.communicate(timeout=30)
+        try:
+            out, errors = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert (process.returncode, out, errors) == (0, "", "")
 
 
