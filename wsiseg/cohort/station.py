@@ -9,7 +9,7 @@ import threading
 import zlib
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,8 @@ OPEN_SLIDES = 4
 """Slides that a worker keeps open beside those that it works on."""
 KEPT_PLANS = 8
 """Plans that a worker keeps for when their slides are finished."""
+PLANNED_SLIDES = 2
+"""Slides that a worker has planned and keeps open for their first block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ class Station:
         self._network: tuple[object, NetworkThread] | None = None
         self._runs: OrderedDict[Job, OpenRun] = OrderedDict()
         self._plans: OrderedDict[RunSettings, RunPlan] = OrderedDict()
+        self._planned: OrderedDict[RunSettings, PatchedSlide] = OrderedDict()
         cv2.setNumThreads(1)  # tasks run beside each other; each has one core's worth
 
     def network(self, settings: RunSettings, make: str) -> NetworkThread:
@@ -97,13 +100,23 @@ class Station:
             return self._network[1]
 
     def plan(self, settings: RunSettings) -> RunPlan:
-        """Plan a run, and remember the plan for when the run is finished."""
-        with closing(slide_of(settings)) as slide:
+        """Plan a run; its slide stays open for its first block, its plan is kept until it is finished."""
+        slide = slide_of(settings)
+        try:
             planned = plan_run(replace(settings, workers=max(self.threads // 2, 1)), slide)
+        except BaseException:
+            slide.close()
+            raise
         with self._lock:
             self._plans[settings] = planned
-            while len(self._plans) > KEPT_PLANS:
+            if len(self._plans) > KEPT_PLANS:
                 self._plans.popitem(last=False)
+            spare = [self._planned.pop(settings, None)]
+            self._planned[settings] = slide
+            if len(self._planned) > PLANNED_SLIDES:
+                spare.append(self._planned.popitem(last=False)[1])
+        for one in filter(None, spare):
+            one.close()
         return planned
 
     def plan_of(self, job: Job) -> RunPlan:
@@ -118,7 +131,7 @@ class Station:
     def opened(self, job: Job) -> Iterator[OpenRun]:
         """Hold a run open; the least recently used ones are closed when there are too many."""
         with self._lock:
-            run = self._runs.get(job) or _open(job)
+            run = self._runs.get(job) or _open(job, self._planned.pop(job.settings, None))
             self._runs[job] = run
             self._runs.move_to_end(job)
             run.users += 1
@@ -137,9 +150,9 @@ def _named(make: str) -> Any:  # noqa: ANN401 - whatever the name stands for
     return getattr(import_module(module), name)
 
 
-def _open(job: Job) -> OpenRun:
+def _open(job: Job, slide: PatchedSlide | None) -> OpenRun:
     settings = job.settings
-    pool = slide_of(settings)
+    pool = slide or slide_of(settings)
     bundle = load_bundle(settings.model)
     frame = pool.info.frame_at(bundle.spec.mpp)
     grid = TileGrid(frame, bundle.spec.tile_px)
