@@ -173,6 +173,7 @@ def own_scheduler(folder: Path, workers: list[list[str]]) -> Iterator[tuple[str,
     file = folder / "scheduler.json"
     command = ["-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
     path = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    path["DASK_DISTRIBUTED__ADMIN__LOW_LEVEL_LOG_LENGTH"] = "50"  # as docs/scale.md advises
     with open(folder / "log", "w") as log:
         options: dict[str, Any] = {"stdout": log, "stderr": log, "cwd": folder, "env": path}
         scheduler = psutil.Popen([sys.executable, *command, "--scheduler-file", str(file)], **options)

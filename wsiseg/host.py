@@ -61,6 +61,21 @@ def glibc() -> Any:  # noqa: ANN401 - a C library has no types
     return ctypes.CDLL(None)
 
 
+def keep_freed_memory() -> None:
+    """Let glibc keep freed memory instead of giving it back and paging it in again for every layer or read.
+
+    Measured: a forward pass on large windows is up to twice as fast, reading a slide 7 % faster. Other C libraries
+    keep it anyway.
+    """
+    library = glibc()
+    if library is None:
+        return
+    trim_threshold, mmap_threshold, arena_max, largest = -1, -3, -8, 2**31 - 1  # numbers of mallopt(3)
+    library.mallopt(arena_max, 1)  # or each thread would keep its own
+    library.mallopt(mmap_threshold, largest)
+    library.mallopt(trim_threshold, largest)
+
+
 def give_back_memory() -> None:
     """Return freed memory to the system; worth it between blocks, ruinous between layers of a network."""
     library = glibc()

@@ -17,7 +17,7 @@ import psutil
 import torch
 
 from wsiseg.errors import InternalError, ResourceError
-from wsiseg.host import glibc, usable_cores
+from wsiseg.host import keep_freed_memory, usable_cores
 from wsiseg.models.devices import choose_device
 from wsiseg.models.network import load_network
 
@@ -260,20 +260,6 @@ def _explained(error: RuntimeError, device: torch.device) -> RuntimeError | Reso
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep freed memory instead of giving it back and paging it in again for every layer.
-
-    Measured: a forward pass on large windows is up to twice as fast. Other C libraries keep it anyway.
-    """
-    library = glibc()
-    if library is None:
-        return
-    trim_threshold, mmap_threshold, arena_max, largest = -1, -3, -8, 2**31 - 1  # numbers of mallopt(3)
-    library.mallopt(arena_max, 1)  # or each thread would keep its own
-    library.mallopt(mmap_threshold, largest)
-    library.mallopt(trim_threshold, largest)
 
 
 def describe_devices() -> dict[str, object]:

@@ -41,6 +41,7 @@ _QUIET: dict[str, Any] = {
     # Dask would have glibc give back every freed page at once, and decoding would page it in again.
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
     "distributed.worker.profile.enabled": False,  # it looks at every thread a hundred times a second
+    "distributed.admin.low-level-log-length": 50,  # of messages kept whole, for each worker: 5 MB at Dask's 1000
     "distributed.admin.system-monitor.interval": "10s",
     "distributed.admin.tick.limit": "1h",  # no warnings about a busy interpreter
     "distributed.scheduler.http.routes": [],

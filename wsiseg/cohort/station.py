@@ -19,7 +19,7 @@ import numpy as np
 
 from wsiseg.cohort.network import NetworkThread
 from wsiseg.models.bundle import load_bundle
-from wsiseg.run.blocks import BlockWork
+from wsiseg.run.blocks import READS_QUEUED, BlockWork
 from wsiseg.run.plan import Layout, plan_run, slide_of
 from wsiseg.tiling import TileGrid
 
@@ -74,7 +74,7 @@ class Station:
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        self.readers = ThreadPoolExecutor(threads, "read")
+        self.readers = ThreadPoolExecutor(threads + READS_QUEUED, "read")
         self._lock = threading.Lock()
         self._network: tuple[object, NetworkThread] | None = None
         self._runs: OrderedDict[Job, OpenRun] = OrderedDict()

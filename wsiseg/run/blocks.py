@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 WINDOW_TILES = 4
 """Side of a window in tiles: a halo of 32 px costs 1.13 times the work, around single tiles 1.56 times."""
 
+READS_QUEUED = 2
+"""Reads that wait for the process that reads, beside those that it is at: so it never waits for this one."""
+
 
 class BlockWork:
     """What is done to the blocks of one run.

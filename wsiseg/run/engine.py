@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from wsiseg import fsio
 from wsiseg.host import give_back_memory
-from wsiseg.run.blocks import BlockWork
+from wsiseg.run.blocks import READS_QUEUED, BlockWork
 from wsiseg.run.gaps import check_gaps
 from wsiseg.run.ledger import Entry, Ledger
 from wsiseg.run.stores import drop_maps, recall
@@ -75,7 +75,7 @@ class Engine:
         with ThreadPoolExecutor(max(workers // 2, 1), "decode") as decoders:
             try:
                 self._start_decoding(self._board.ready(), decoders)  # maps that a kill left
-                with ThreadPoolExecutor(workers, "read") as readers:
+                with ThreadPoolExecutor(workers + READS_QUEUED, "read") as readers:
                     for block, entry in self._blocks.infer(todo, predictor, pool, readers, self._meter):
                         self._ledger.record(entry)
                         self._check_gaps(finished=False)

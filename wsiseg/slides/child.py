@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from wsiseg.errors import SlideError
-from wsiseg.host import usable_cores
+from wsiseg.host import keep_freed_memory, usable_cores
 from wsiseg.slides import wire
 from wsiseg.slides.pool import SlidePool
 from wsiseg.slides.readers import load_reader, open_handle
@@ -37,6 +37,7 @@ def main() -> None:
     answers = _answers()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches us too; our parent decides
     cv2.setNumThreads(1)  # reads run beside each other
+    keep_freed_memory()
     memory, questions = SharedSlots(sys.argv[1]), sys.stdin.buffer
     opening = wire.unpacked(questions.readline())
     load_reader(opening["target"])

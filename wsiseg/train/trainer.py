@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from wsiseg.errors import InternalError, SettingsError
+from wsiseg.host import keep_freed_memory
 from wsiseg.models.bundle import bundle_names, load_bundle
 from wsiseg.models.encoders import load_encoder_weights, load_imagenet
 from wsiseg.models.heads import make_head
 from wsiseg.models.network import build_network, load_network
-from wsiseg.predict import keep_freed_memory
 from wsiseg.train.epochs import BatchFigures
 from wsiseg.train.optimiser import depthwise_in_fp32, make_optimiser, rate_at, training_dtype
 from wsiseg.train.pixels import normalised, targets_and_weight
