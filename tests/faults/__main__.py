@@ -21,6 +21,8 @@ def main() -> int:
     arguments = parser.parse_args()
     if why_not():
         print(f"system calls cannot be swept: {why_not()}", file=sys.stderr)
+    if arguments.folder:
+        arguments.folder.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="wsiseg-faults-", dir=arguments.folder))
     try:
         rows = sweeps(folder, arguments.share)
