@@ -14,17 +14,17 @@ Climbing and spreading go from pixel to 4-neighbour, so each label is one 4-conn
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from wsiseg.models.heads.components import Pixels, Sizes, components_at, numbered
+from wsiseg.models.heads.components import Components, Foreground, Runs, Sizes, framed, numbered
 from wsiseg.models.heads.seeds import SeedRule, find_seeds
 from wsiseg.models.heads.settings import limited, read_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import numpy.typing as npt
 
@@ -97,109 +97,89 @@ class Growth:
 
     def labels(self, probability: npt.NDArray[np.uint8], core: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
         """Give (h, w) labels of (h, w) maps, 0 = background."""
-        height, width = probability.shape
-        labels = np.zeros((height, width), np.int32)
-        # A frame of background, so that every foreground pixel has four neighbours.
-        mask = np.zeros((height + 2, width + 2), np.bool_)
-        np.greater_equal(probability, self._threshold, out=mask[1:-1, 1:-1])
-        foreground = Pixels.of(mask)
-        if len(foreground.flat):
-            heights = np.zeros(mask.shape, np.uint16)
-            fine = _smoothed(core, self.settings.blur_radius_px)
-            np.multiply(fine, mask[1:-1, 1:-1], out=heights[1:-1, 1:-1])
-            labels[foreground.row - 1, foreground.column - 1] = self._labels_of(foreground, heights)
-        return labels
+        foreground = Foreground.of(framed(probability >= self._threshold))
+        fine = framed(_smoothed(core, self.settings.blur_radius_px))
+        # +1: inside the mask even a core of 0 is higher than the background.
+        heights = (fine.ravel()[foreground.flat] + np.uint16(1)) * foreground.inside
+        return foreground.image(self._labels_of(foreground, heights))
 
-    def _labels_of(self, foreground: Pixels, heights: npt.NDArray[np.uint16]) -> npt.NDArray[np.int32]:
-        """Give the label of each foreground pixel."""
+    def _labels_of(self, foreground: Foreground, heights: npt.NDArray[np.uint16]) -> npt.NDArray[np.int32]:
+        """Give the label of each listed pixel."""
         settings = self.settings
         hills = _Hills(foreground, heights)
         found = hills.climb(find_seeds(heights, foreground, self._seeds), settings.climb_doublings)
         found = hills.spread(found, settings.spread_px)
         found = hills.with_unseeded(found, self._min_area_px, settings.max_extent_px)
-        fits = Sizes.of(found, foreground).within(self._min_area_px, settings.max_extent_px)
+        fits = Sizes.of(Runs.of(found), foreground).within(self._min_area_px, settings.max_extent_px)
         out: npt.NDArray[np.int32] = numbered(fits)[found]
         return out
 
 
 class _Hills:
-    """The smoothed core over the mask's pixels, as a list with each pixel's neighbours.
+    """The smoothed core over the mask's pixels, as a list; 0 for the background."""
 
-    Neighbours are places in the list, counted from 1; all background shares place 0.
-    """
-
-    def __init__(self, foreground: Pixels, heights: npt.NDArray[np.uint16]) -> None:
+    def __init__(self, foreground: Foreground, heights: npt.NDArray[np.uint16]) -> None:
         self.foreground = foreground
-        self.shape = heights.shape
-        self.heights = _with_background(heights.ravel()[foreground.flat])
-        place = np.arange(1, len(foreground.flat) + 1, dtype=np.int32)
-        # Only the foreground's places are written: memory that stays zero is never touched, which is most of it.
-        image = np.zeros(heights.size, np.int32)
-        image[foreground.flat] = place
-        beside = np.diff(foreground.flat) == 1  # the list runs along the rows
-        left, right = np.zeros_like(place), np.zeros_like(place)
-        left[1:] = np.where(beside, place[:-1], 0)
-        right[:-1] = np.where(beside, place[1:], 0)
-        upper, lower = (image[foreground.flat + step] for step in (-self.shape[1], self.shape[1]))
-        # The fixed order decides between neighbours of equal height.
-        self.neighbours = (upper, left, right, lower)
+        self.heights = heights
+        self._above = foreground.above()
+
+    def _neighbours(self, places: npt.NDArray[np.intp]) -> Iterator[npt.NDArray[np.intp]]:
+        """Give the places of the neighbours; this fixed order decides between those of equal height."""
+        yield self._above[places].astype(np.intp)
+        yield places - 1
+        yield places + 1
+        yield self.foreground.below[places].astype(np.intp)
 
     def climb(self, seed: npt.NDArray[np.int32], doublings: int) -> npt.NDArray[np.int32]:
         """Give each pixel the seed that it meets within 2 ** doublings steps uphill, or 0."""
-        own = np.arange(1, len(self.heights), dtype=np.int32)
-        target, best = own.copy(), self.heights[1:].copy()
-        for neighbour in self.neighbours:
+        waiting = np.flatnonzero(self.foreground.inside & (seed == 0))
+        highest, best = waiting, self.heights[waiting]
+        for neighbour in self._neighbours(waiting):
             height = self.heights[neighbour]
-            higher = height > best
-            np.copyto(target, neighbour, where=higher)
-            np.copyto(best, height, where=higher)
-        np.copyto(target, own, where=seed > 0)
-        target = _with_background(target)
+            highest = np.where(height > best, neighbour, highest)
+            best = np.maximum(best, height)
+        target = np.arange(len(seed))
+        target[waiting] = highest
+        climbing = waiting
         for _ in range(doublings):
-            target = target[target]
-        found: npt.NDArray[np.int32] = _with_background(seed)[target[1:]]
+            reached = target[climbing]
+            further = target[reached]
+            # Who does not come further has met a seed or stands on top.
+            moved = further != reached
+            climbing = climbing[moved]
+            target[climbing] = further[moved]
+        found = seed.copy()
+        found[waiting] = seed[target[waiting]]
         return found
 
     def spread(self, labels: npt.NDArray[np.int32], layers: int) -> npt.NDArray[np.int32]:
         """Let labels grow into unlabelled pixels, each to the label of its highest labelled neighbour."""
-        grown = _with_background(labels)
-        waiting = np.flatnonzero(labels == 0)
+        grown = labels.copy()
+        waiting = np.flatnonzero(self.foreground.inside & (labels == 0))
         for _ in range(layers):
             gained = np.zeros(len(waiting), np.int32)
             best = np.zeros(len(waiting), self.heights.dtype)
-            for neighbour in self.neighbours:
-                beside = neighbour[waiting]
-                label = grown[beside]
-                height = self.heights[beside] * (label > 0)
-                higher = height > best
-                np.copyto(gained, label, where=higher)
-                np.copyto(best, height, where=higher)
+            for neighbour in self._neighbours(waiting):
+                label = grown[neighbour]
+                height = self.heights[neighbour] * (label > 0)
+                gained = np.where(height > best, label, gained)
+                best = np.maximum(best, height)
             if not gained.any():
                 break
-            grown[waiting + 1] = gained
+            grown[waiting] = gained
             waiting = waiting[gained == 0]
-        return grown[1:]
+        return grown
 
     def with_unseeded(
         self, labels: npt.NDArray[np.int32], min_area_px: float, max_extent_px: int
     ) -> npt.NDArray[np.int32]:
         """Make nuclei of the mask's parts that no seed has reached: small and faint ones have no core."""
-        left = labels == 0
-        if np.count_nonzero(left) < max(min_area_px, 1):
-            return labels
-        pixels = self.foreground.where(left)
-        mask = np.zeros(self.shape, np.bool_)
-        mask.ravel()[pixels.flat] = True
-        components = components_at(mask, pixels)
-        fits = Sizes.of(components, pixels).within(min_area_px, max_extent_px)
-        out = labels.copy()
-        out[left] = np.where(fits, labels.max() + numbered(fits), 0)[components]
+        left = self.foreground.inside & (labels == 0)
+        runs = Components.of(left, left & left[self.foreground.below], self.foreground).runs
+        fits = Sizes.of(runs, self.foreground).within(min_area_px, max_extent_px)
+        numbers = np.where(fits, labels.max() + numbered(fits), 0).astype(np.int32)
+        out: npt.NDArray[np.int32] = labels + runs.spread(numbers, len(labels))
         return out
-
-
-def _with_background(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Put a 0 for the background before a list of the foreground's values."""
-    return np.concatenate([np.zeros(1, values.dtype), values])
 
 
 def level_of(share: float) -> int:
@@ -208,6 +188,5 @@ def level_of(share: float) -> int:
 
 
 def _smoothed(core: npt.NDArray[np.uint8], radius_px: int) -> npt.NDArray[np.uint16]:
-    # +1: inside the mask even a core of 0 is higher than the background.
-    fine = core.astype(np.uint16) * np.uint16(_FINE) + np.uint16(1)
+    fine = np.multiply(core, _FINE, dtype=np.uint16)
     return np.asarray(cv2.GaussianBlur(fine, (2 * radius_px + 1, 2 * radius_px + 1), 0), np.uint16)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wsiseg.models.heads.components import Pixels, Sizes, components_at, numbered
+from wsiseg.models.heads.components import Components, Foreground, Runs, Sizes, numbered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,10 +43,8 @@ class SeedRule:
 class _Cut:
     """The components at one level; row 0 of the arrays over components is the background."""
 
-    place: npt.NDArray[np.intp]
-    """Where in the foreground's list each pixel stands that reaches the level."""
-    at: npt.NDArray[np.int32]
-    """The component of each of these pixels."""
+    runs: Runs
+    """Labelled by component."""
     whole: npt.NDArray[np.bool_]
     """Components that may be a seed by their size."""
     prominent: npt.NDArray[np.bool_]
@@ -55,13 +53,13 @@ class _Cut:
     """The component around each one at the level below; 0 at the lowest level."""
 
 
-def find_seeds(core: npt.NDArray[np.integer], foreground: Pixels, rule: SeedRule) -> npt.NDArray[np.int32]:
-    """Give the seed of each foreground pixel, numbered from 1; 0 for pixels in no seed.
+def find_seeds(core: npt.NDArray[np.integer], foreground: Foreground, rule: SeedRule) -> npt.NDArray[np.int32]:
+    """Give the seed of each listed pixel, numbered from 1; 0 for pixels in no seed.
 
     Parameters
     ----------
     core
-        (h, w), 0 outside the foreground.
+        Of each listed pixel; 0 for the background.
     """
     cuts = _cuts(core, foreground, rule)
     seeds = [np.zeros(0, np.bool_)] * len(cuts)
@@ -75,31 +73,33 @@ def find_seeds(core: npt.NDArray[np.integer], foreground: Pixels, rule: SeedRule
             found = np.where(split | ~cut.whole, inner, seeds[level])
             inner = np.bincount(cut.parent, weights=found, minlength=len(cuts[level - 1].whole)).astype(np.int64)
             inner[0] = 0
-    return _number(cuts, seeds, len(foreground.flat))
+    return _number(cuts, seeds, len(core))
 
 
-def _cuts(core: npt.NDArray[np.integer], foreground: Pixels, rule: SeedRule) -> list[_Cut]:
-    """Cut the core at each level; each cut looks only at the pixels of the one below."""
-    heights = core.ravel()[foreground.flat]
-    place, below = np.arange(len(heights)), np.zeros(len(heights), np.int32)
-    cuts = []
+def _cuts(core: npt.NDArray[np.integer], foreground: Foreground, rule: SeedRule) -> list[_Cut]:
+    """Cut the core at each level."""
+    # A pixel and the one below belong together as far up as both of them reach.
+    pass_height = np.minimum(core, core[foreground.below])
+    cuts: list[_Cut] = []
+    around: Components | None = None
     for level in rule.levels:
-        high = heights >= level
-        foreground, heights, place, below = foreground.where(high), heights[high], place[high], below[high]
-        at = components_at(core >= level, foreground)
-        sizes = Sizes.of(at, foreground)
-        parent = np.zeros(len(sizes.area_px), np.int32)
-        parent[at] = below
-        peak = np.zeros(len(parent), heights.dtype)
-        np.maximum.at(peak, at, heights)
+        components = Components.of(core >= level, pass_height >= level, foreground)
+        runs = components.runs
+        sizes = Sizes.of(runs, foreground)
+        parent = np.zeros(len(components) + 1, np.int32)
+        if around is not None:
+            parent[runs.label] = around.at(runs.start)
+        high = Runs.of(core >= level + rule.prominence)
+        reached = np.zeros(len(parent), np.bool_)
+        reached[components.at(high.start)] = True
         whole = sizes.within(rule.min_area_px, rule.max_extent_px)
-        cuts.append(_Cut(place, at, whole, whole & (peak >= level + rule.prominence), parent))
-        below = at
+        cuts.append(_Cut(runs, whole, whole & reached, parent))
+        around = components
     return cuts
 
 
 def _number(cuts: list[_Cut], seeds: list[npt.NDArray[np.bool_]], count: int) -> npt.NDArray[np.int32]:
-    """Number the seeds that lie in no other seed, for each pixel of the foreground's list."""
+    """Number the seeds that lie in no other seed, for each listed pixel."""
     seed = np.zeros(count, np.int32)
     taken = np.zeros(1, np.bool_)  # components that are a seed or lie in one
     last = 0
@@ -108,6 +108,6 @@ def _number(cuts: list[_Cut], seeds: list[npt.NDArray[np.bool_]], count: int) ->
         own = is_seed & ~inside
         numbers = np.where(own, last + numbered(own), 0).astype(np.int32)
         last += int(own.sum())
-        seed[cut.place] = np.maximum(seed[cut.place], numbers[cut.at])
+        seed += cut.runs.spread(numbers, count)
         taken = inside | own
     return seed
