@@ -75,18 +75,15 @@ def find_objects(labels: npt.NDArray[np.int32], window: Box) -> Objects:
     """Find all objects of a label image, 0 = background, that covers `window` of the frame."""
     if labels.shape != window.shape:
         raise ValueError(f"labels of {labels.shape} do not cover {window}")
-    flat = labels.reshape(-1)
-    begins = np.empty(flat.size + 1, bool)
-    begins[0] = begins[-1] = True
-    np.not_equal(flat[1:], flat[:-1], out=begins[1:-1])
-    begins[:: window.width] = True  # runs do not go on in the next row
-    edges = np.flatnonzero(begins)
-    starts, lengths = edges[:-1], np.diff(edges)
-    inside = np.flatnonzero(flat[starts] > 0)
-    inside = inside[np.argsort(flat[starts[inside]], kind="stable")]
-    starts, lengths = starts[inside], lengths[inside]
-    numbers, index = np.unique(flat[starts], return_inverse=True)
-    y, x = np.divmod(starts, window.width)
-    x += window.x
-    runs = np.stack((index, y + window.y, x, x + lengths), axis=1).astype(np.int32)
-    return Objects.of_runs(runs, len(numbers))
+    # A run ends where the label changes and at the end of its row.
+    ends = np.ones((window.height, window.width + 1), bool)
+    np.not_equal(labels[:, 1:], labels[:, :-1], out=ends[:, 1:-1])
+    y, x = np.divmod(np.flatnonzero(ends), window.width + 1)
+    within = np.flatnonzero(x < window.width)
+    label = labels[y[within], x[within]]
+    inside = np.flatnonzero(label)
+    inside = inside[np.argsort(label[inside], kind="stable")]
+    run = within[inside]
+    index = np.cumsum(np.diff(label[inside], prepend=0) > 0) - 1
+    runs = np.stack((index, y[run] + window.y, x[run] + window.x, x[run + 1] + window.x), axis=1).astype(np.int32)
+    return Objects.of_runs(runs, int(index[-1]) + 1 if len(index) else 0)

@@ -16,9 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy.typing as npt
 
     Indices = npt.NDArray[np.intp]
+
+_STRIP_ROWS = 128
+"""Rows of an image that are looked at together: a few MB, which stay in the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +35,32 @@ class Foreground:
     """
 
     flat: Indices
-    """(n,): flat index of each listed pixel in the image."""
+    """(n,): flat index of each listed pixel in the framed image."""
     below: npt.NDArray[np.int32]
     """(n,): place in the list of the pixel below, 0 where that is not listed."""
     inside: npt.NDArray[np.bool_]
     """(n,): whether the pixel is set."""
     shape: tuple[int, int]
-    """(h, w) of the image."""
+    """(h + 2, w + 2): the image has a frame of background, so that every set pixel has four neighbours."""
 
     @classmethod
     def of(cls, mask: npt.NDArray[np.bool_]) -> Foreground:
-        """List the set pixels of an (h, w) mask that has a frame of background."""
-        listed = mask.copy()
-        listed[:, 1:] |= mask[:, :-1]
+        """List the set pixels of an (h, w) mask."""
+        height, width = mask.shape
+        framed = np.zeros((height + 2, width + 2), np.bool_)
+        framed[1:-1, 1:-1] = mask
+        listed = framed.copy()
+        listed[:, 1:] |= framed[:, :-1]
         listed[0, 0] = True
         flat = np.flatnonzero(listed)
-        place = np.zeros(mask.size, np.int32)
-        place[flat] = np.arange(len(flat), dtype=np.int32)
-        return cls(flat, place[flat + mask.shape[1]], mask.ravel()[flat], mask.shape)
+        return cls(flat, _places_below(flat, framed.shape), framed.ravel()[flat], framed.shape)
+
+    def strips(self) -> Iterator[tuple[slice, slice]]:
+        """Give the rows of the framed image, some at a time, and the places of their pixels in the list.
+
+        What is made of the image for a strip stays in the processor's cache.
+        """
+        return _strips(self.flat, self.shape)
 
     def above(self) -> npt.NDArray[np.int32]:
         """Give the place in the list of each pixel's upper neighbour, 0 where that is not listed."""
@@ -75,19 +88,24 @@ class Runs:
     """(m,): from 1."""
 
     @classmethod
-    def of(cls, labels: npt.NDArray[Any]) -> Runs:
+    def of(cls, labels: npt.NDArray[np.int32]) -> Runs:
         """Find the runs of equal labels in a list, 0 = none."""
         edges = np.flatnonzero(labels[1:] != labels[:-1]) + 1
         label = labels[edges[:-1]]
         inside = label > 0
-        return cls(edges[:-1][inside], edges[1:][inside], label[inside].astype(np.int32))
+        return cls(edges[:-1][inside], edges[1:][inside], label[inside])
 
-    def spread(self, values: npt.NDArray[np.int32], count: int) -> npt.NDArray[np.int32]:
-        """Give each of `count` listed pixels the value of its label, 0 outside of all runs."""
-        own = values[self.label]
+    def renamed(self, names: npt.NDArray[np.int32]) -> Runs:
+        """Give the runs with the name of each label; those of name 0 are left out."""
+        name = names[self.label]
+        kept = name > 0
+        return Runs(self.start[kept], self.stop[kept], name[kept])
+
+    def listed(self, count: int) -> npt.NDArray[np.int32]:
+        """Give the label of each of `count` listed pixels, 0 outside of all runs."""
         steps = np.zeros(count, np.int32)
-        steps[self.start] = own
-        steps[self.stop] -= own
+        steps[self.start] = self.label
+        steps[self.stop] -= self.label
         return np.cumsum(steps, out=steps)
 
 
@@ -143,16 +161,17 @@ class Components:
         crossing
             (n,): where both a pixel and the one below are among them.
         """
-        runs = Runs.of(inside)
+        edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
+        start, stop = edges[::2], edges[1::2]
         number = np.zeros(len(inside), np.int32)
-        number[runs.start] = 1
+        number[start] = 1
         np.cumsum(number, out=number)
         # Two runs that touch do so in one stretch, which begins once.
-        first = np.flatnonzero(crossing[1:] > crossing[:-1]) + 1
+        first = beginnings(crossing)
         upper, lower = number[first] - 1, number[foreground.below[first]] - 1
-        root = _joined(len(runs.start), upper, lower)
+        root = _joined(len(start), upper, lower)
         names = np.cumsum(root == np.arange(len(root)), dtype=np.int32)
-        return cls(Runs(runs.start, runs.stop, names[root]), number)
+        return cls(Runs(start, stop, names[root]), number)
 
     def at(self, places: Indices) -> npt.NDArray[np.int32]:
         """Give the component at places of the list, each in one."""
@@ -169,21 +188,45 @@ def _joined(count: int, upper: npt.NDArray[np.int32], lower: npt.NDArray[np.int3
     touches, and then lets all runs point to their tree's root.
     """
     root = np.arange(count)
-    while len(upper):
-        np.minimum.at(root, np.maximum(upper, lower), np.minimum(upper, lower))
+    root[lower[::-1]] = upper[::-1]  # the pairs are sorted, so the first of several is the last to be written
+    while True:
         while (further := root[root]).tobytes() != root.tobytes():
             root = further
         upper, lower = root[upper], root[lower]
         apart = upper != lower
+        if not apart.any():
+            return root
         upper, lower = upper[apart], lower[apart]
-    return root
+        np.minimum.at(root, np.maximum(upper, lower), np.minimum(upper, lower))
 
 
-def framed(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Give an (h, w) image with a frame of background, one pixel wide."""
-    wider = np.zeros((image.shape[0] + 2, image.shape[1] + 2), image.dtype)
-    wider[1:-1, 1:-1] = image
-    return wider
+def _strips(flat: Indices, shape: tuple[int, int]) -> Iterator[tuple[slice, slice]]:
+    """Give the rows of an image, some at a time, and the places of their pixels in a list."""
+    tops = np.arange(0, shape[0], _STRIP_ROWS)
+    ends = np.append(tops[1:], shape[0])
+    for top, end, first, after in zip(
+        tops.tolist(), ends.tolist(), *(np.searchsorted(flat, rows * shape[1]).tolist() for rows in (tops, ends))
+    ):
+        yield slice(top, end), slice(first, after)
+
+
+def _places_below(flat: Indices, shape: tuple[int, int]) -> npt.NDArray[np.int32]:
+    """Give the place in the list of the pixel below each, 0 where that is not listed."""
+    width = shape[1]
+    below = np.zeros(len(flat), np.int32)
+    place = np.empty((_STRIP_ROWS + 1) * width, np.int32)
+    for rows, listed in _strips(flat, shape):
+        after = np.searchsorted(flat, (rows.stop + 1) * width)
+        inside = flat[listed.start : after] - rows.start * width
+        place.fill(0)
+        place[inside] = np.arange(listed.start, after, dtype=np.int32)
+        below[listed] = place[inside[: listed.stop - listed.start] + width]
+    return below
+
+
+def beginnings(chosen: npt.NDArray[np.bool_]) -> Indices:
+    """Give the places in a list where the chosen pixels begin; the first pixel is never chosen."""
+    return np.flatnonzero(chosen[1:] > chosen[:-1]) + 1
 
 
 def numbered(kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:

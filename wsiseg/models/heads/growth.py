@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from wsiseg.models.heads.components import Components, Foreground, Runs, Sizes, framed, numbered
+from wsiseg.models.heads.components import Components, Foreground, Runs, Sizes, numbered
 from wsiseg.models.heads.seeds import SeedRule, find_seeds
 from wsiseg.models.heads.settings import limited, read_settings
 
@@ -97,10 +97,8 @@ class Growth:
 
     def labels(self, probability: npt.NDArray[np.uint8], core: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
         """Give (h, w) labels of (h, w) maps, 0 = background."""
-        foreground = Foreground.of(framed(probability >= self._threshold))
-        fine = framed(_smoothed(core, self.settings.blur_radius_px))
-        # +1: inside the mask even a core of 0 is higher than the background.
-        heights = (fine.ravel()[foreground.flat] + np.uint16(1)) * foreground.inside
+        foreground = Foreground.of(probability >= self._threshold)
+        heights = _heights(core, foreground, self.settings.blur_radius_px)
         return foreground.image(self._labels_of(foreground, heights))
 
     def _labels_of(self, foreground: Foreground, heights: npt.NDArray[np.uint16]) -> npt.NDArray[np.int32]:
@@ -177,8 +175,8 @@ class _Hills:
         left = self.foreground.inside & (labels == 0)
         runs = Components.of(left, left & left[self.foreground.below], self.foreground).runs
         fits = Sizes.of(runs, self.foreground).within(min_area_px, max_extent_px)
-        numbers = np.where(fits, labels.max() + numbered(fits), 0).astype(np.int32)
-        out: npt.NDArray[np.int32] = labels + runs.spread(numbers, len(labels))
+        names = np.where(fits, labels.max() + numbered(fits), 0).astype(np.int32)
+        out: npt.NDArray[np.int32] = labels + runs.renamed(names).listed(len(labels))
         return out
 
 
@@ -187,6 +185,17 @@ def level_of(share: float) -> int:
     return int(np.ceil(share * 255))
 
 
-def _smoothed(core: npt.NDArray[np.uint8], radius_px: int) -> npt.NDArray[np.uint16]:
-    fine = np.multiply(core, _FINE, dtype=np.uint16)
-    return np.asarray(cv2.GaussianBlur(fine, (2 * radius_px + 1, 2 * radius_px + 1), 0), np.uint16)
+def _heights(core: npt.NDArray[np.uint8], foreground: Foreground, radius_px: int) -> npt.NDArray[np.uint16]:
+    """Give the smoothed core of each listed pixel, 0 for the background."""
+    width = foreground.shape[1]
+    kernel = (2 * radius_px + 1, 2 * radius_px + 1)
+    heights = np.zeros(len(foreground.flat), np.uint16)
+    for rows, listed in foreground.strips():
+        top, end = max(rows.start - 1, 0), min(rows.stop - 1, len(core))  # without the frame
+        first = max(top - radius_px, 0)
+        fine = np.multiply(core[first : end + radius_px], _FINE, dtype=np.uint16)
+        smooth = np.zeros((rows.stop - rows.start, width), np.uint16)
+        smooth[top + 1 - rows.start : end + 1 - rows.start, 1:-1] = cv2.GaussianBlur(fine, kernel, 0)[top - first : end - first]
+        heights[listed] = smooth.ravel()[foreground.flat[listed] - rows.start * width]
+    # +1: inside the mask even a core of 0 is higher than the background.
+    return (heights + np.uint16(1)) * foreground.inside

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wsiseg.models.heads.components import Components, Foreground, Runs, Sizes, numbered
+from wsiseg.models.heads.components import Components, Foreground, Runs, Sizes, beginnings, numbered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,9 +89,8 @@ def _cuts(core: npt.NDArray[np.integer], foreground: Foreground, rule: SeedRule)
         parent = np.zeros(len(components) + 1, np.int32)
         if around is not None:
             parent[runs.label] = around.at(runs.start)
-        high = Runs.of(core >= level + rule.prominence)
         reached = np.zeros(len(parent), np.bool_)
-        reached[components.at(high.start)] = True
+        reached[components.at(beginnings(core >= level + rule.prominence))] = True
         whole = sizes.within(rule.min_area_px, rule.max_extent_px)
         cuts.append(_Cut(runs, whole, whole & reached, parent))
         around = components
@@ -100,14 +99,14 @@ def _cuts(core: npt.NDArray[np.integer], foreground: Foreground, rule: SeedRule)
 
 def _number(cuts: list[_Cut], seeds: list[npt.NDArray[np.bool_]], count: int) -> npt.NDArray[np.int32]:
     """Number the seeds that lie in no other seed, for each listed pixel."""
-    seed = np.zeros(count, np.int32)
+    found = []
     taken = np.zeros(1, np.bool_)  # components that are a seed or lie in one
     last = 0
     for cut, is_seed in zip(cuts, seeds, strict=True):
         inside = taken[cut.parent]
         own = is_seed & ~inside
-        numbers = np.where(own, last + numbered(own), 0).astype(np.int32)
+        found.append(cut.runs.renamed(np.where(own, last + numbered(own), 0).astype(np.int32)))
         last += int(own.sum())
-        seed += cut.runs.spread(numbers, count)
         taken = inside | own
-    return seed
+    parts = ([getattr(runs, name) for runs in found] for name in ("start", "stop", "label"))
+    return Runs(*map(np.concatenate, parts)).listed(count)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wsiseg.models.heads.components import Components, Foreground, Sizes, framed, numbered
+from wsiseg.models.heads.components import Components, Foreground, Sizes, numbered
 from wsiseg.models.heads.growth import level_of
 from wsiseg.models.heads.losses import focal_loss, jaccard_loss
 from wsiseg.models.heads.settings import limited, read_settings
@@ -70,8 +70,8 @@ class SemanticHead:
 
     def decode(self, maps: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
         """Label the connected parts of the foreground that are neither too small nor too large."""
-        foreground = Foreground.of(framed(maps[0] >= self._threshold))
+        foreground = Foreground.of(maps[0] >= self._threshold)
         inside = foreground.inside
         runs = Components.of(inside, inside & inside[foreground.below], foreground).runs
         fits = Sizes.of(runs, foreground).within(self._min_area_px, self._max_extent_px)
-        return foreground.image(runs.spread(numbered(fits), len(inside)))
+        return foreground.image(runs.renamed(numbered(fits)).listed(len(inside)))
