@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from wsiseg.geometry import Box, Frame
 from wsiseg.instances import Decoding, decode_block
+from wsiseg.labels import Labels
 from wsiseg.nuclei import Nuclei
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def decode_whole(labels: np.ndarray, frame: Frame | None = None, area: Box | Non
     height, width = labels.shape
     frame = frame or Frame(width, height)
     area = area or Box(0, 0, width, height)
-    decoding = Decoding(lambda maps: labels, frame, area, 0.5)
+    decoding = Decoding(lambda maps: Labels.of(labels), frame, area, 0.5)
     return decode_block(maps_of(labels), frame.box, frame.box, decoding)
 
 

@@ -23,7 +23,7 @@ def test_touching_nuclei_stay_one():
     maps = np.zeros((1, 60, 60), np.uint8)
     maps[0, 10:30, 10:50] = 255
     maps[0, 40:50, 10:20] = 255
-    labels = make().decode(maps)
+    labels = make().decode(maps).image()
     assert sorted(np.unique(labels)) == [0, 1, 2]
     assert labels[20, 20] == labels[20, 45] != labels[45, 15]
 

@@ -13,13 +13,14 @@ from skimage.measure import find_contours
 from wsiseg.geometry import Box
 from wsiseg.instances.contours import trace_outlines
 from wsiseg.instances.objects import find_objects
+from wsiseg.labels import Labels
 
 PINCHES = np.array([[1, 1, 1, 0, 1], [1, 0, 1, 1, 1], [1, 1, 0, 1, 0], [0, 1, 1, 1, 1], [1, 1, 0, 0, 1]], np.int32)
 
 
 def outlined(labels: np.ndarray, corner: tuple[int, int] = (0, 0)):
     height, width = labels.shape
-    objects = find_objects(labels, Box(*corner, width, height))
+    objects = find_objects(Labels.of(labels), Box(*corner, width, height))
     return objects, trace_outlines(objects.runs, len(objects))
 
 

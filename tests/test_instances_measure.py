@@ -12,12 +12,13 @@ from skimage.measure import regionprops
 from wsiseg.geometry import Box
 from wsiseg.instances.measure import measure_pixels, measure_polygons
 from wsiseg.instances.objects import find_objects
+from wsiseg.labels import Labels
 
 UM = 0.25
 
 
 def measured(labels: np.ndarray, corner: tuple[int, int] = (0, 0)) -> dict[str, np.ndarray]:
-    objects = find_objects(labels, Box(*corner, labels.shape[1], labels.shape[0]))
+    objects = find_objects(Labels.of(labels), Box(*corner, labels.shape[1], labels.shape[0]))
     return measure_pixels(objects.runs, objects.starts, UM)
 
 

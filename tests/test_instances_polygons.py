@@ -14,12 +14,13 @@ from scipy import ndimage
 from wsiseg.geometry import Box, Frame
 from wsiseg.instances.objects import find_objects
 from wsiseg.instances.polygons import _mended, make_polygons
+from wsiseg.labels import Labels
 
 DOWNSAMPLES = (0.25, 0.5, 1.0, 2.0005, 4.00009, 7.3)
 
 
 def polygons_of(labels: np.ndarray, frame: Frame, area: Box):
-    objects = find_objects(labels, Box(0, 0, labels.shape[1], labels.shape[0]))
+    objects = find_objects(Labels.of(labels), Box(0, 0, labels.shape[1], labels.shape[0]))
     return objects, make_polygons(objects.runs, len(objects), frame, area)
 
 

@@ -15,6 +15,7 @@ from scipy import ndimage
 from wsiseg.errors import InternalError
 from wsiseg.geometry import Box, Frame
 from wsiseg.instances import Decoding, decode_block
+from wsiseg.labels import Labels
 from wsiseg.nuclei import MEASUREMENTS, Nuclei, pixels_from_bytes
 
 MARGIN = 48
@@ -35,9 +36,9 @@ def by_anchor(nuclei: Nuclei) -> Nuclei:
     return nuclei.take(np.lexsort((first[:, 2], first[:, 1], *nuclei.anchor.T)))
 
 
-def threshold(maps: np.ndarray) -> np.ndarray:
+def threshold(maps: np.ndarray) -> Labels:
     """A head's decoding that depends on nothing but the object itself; its numbers depend on the window."""
-    return ndimage.label(maps[0] >= 128)[0].astype(np.int32)
+    return Labels.of(ndimage.label(maps[0] >= 128)[0])
 
 
 def decode_in_blocks(maps: np.ndarray, side: int, decoding: Decoding, margin: int = MARGIN) -> list:
@@ -119,7 +120,7 @@ def test_a_block_without_nuclei():
 
 def test_labels_of_another_size_are_a_bug_of_the_head():
     frame = Frame(8, 8)
-    decoding = Decoding(lambda maps: maps[0, 1:, 1:].astype(np.int32), frame, frame.box, 0.5)
+    decoding = Decoding(lambda maps: Labels.of(maps[0, 1:, 1:]), frame, frame.box, 0.5)
     with pytest.raises(ValueError, match="do not cover"):
         decode_block(np.zeros((1, 8, 8), np.uint8), frame.box, frame.box, decoding)
 

@@ -129,6 +129,6 @@ def test_the_default_bundle_finds_a_dark_disc_on_pink_tissue():
     pixels = (rgb - np.array(bundle.spec.mean)) / np.array(bundle.spec.std)
     with torch.inference_mode():
         maps = head.activate(network(torch.from_numpy(pixels).float().permute(2, 0, 1)[None]))
-    labels = head.decode((maps[0] * 255).round().byte().numpy())
+    labels = head.decode((maps[0] * 255).round().byte().numpy()).image()
     assert labels.max() == 1
     assert ((labels > 0) & inside).sum() / ((labels > 0) | inside).sum() > 0.7

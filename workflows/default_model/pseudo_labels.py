@@ -71,7 +71,7 @@ def agreed(
     maps: npt.NDArray[np.uint8], head: Head, at: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]], mpp: float
 ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
     """Give the instances to learn from and the ignore map, for dots at (rows, columns) of the maps."""
-    labels = head.decode(maps)
+    labels = head.decode(maps).image()
     dots = np.bincount(labels[at], minlength=int(labels.max()) + 1)
     kept = np.zeros(len(dots), np.bool_)
     for name in np.flatnonzero(dots == 1):

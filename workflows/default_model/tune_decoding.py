@@ -96,7 +96,7 @@ def predicted_dots(predictor: FieldPredictor, folder: Path) -> list[Field]:
 def score(spec: ModelSpec, one: FieldSet) -> list[float]:
     """Decode the fields under a spec's settings; give the figures of all of them together."""
     head = make_head(spec)
-    total = pooled(compared(head.decode(maps)) for maps, compared in one.fields)
+    total = pooled(compared(head.decode(maps).image()) for maps, compared in one.fields)
     return [getattr(total, name) for name in one.figures]
 
 

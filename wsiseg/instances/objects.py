@@ -1,4 +1,4 @@
-"""The objects of a label image as runs of pixels in the model's frame, and which block owns each."""
+"""The objects that labels are, as runs of pixels in the model's frame, and which block owns each."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from wsiseg.geometry import Box
+    from wsiseg.labels import Labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,19 +72,12 @@ class Objects:
         return Objects.of_runs(take_runs(self.runs, len(self), order), len(order))
 
 
-def find_objects(labels: npt.NDArray[np.int32], window: Box) -> Objects:
-    """Find all objects of a label image, 0 = background, that covers `window` of the frame."""
+def find_objects(labels: Labels, window: Box) -> Objects:
+    """Find the objects that labels are, where these cover `window` of the frame."""
     if labels.shape != window.shape:
         raise ValueError(f"labels of {labels.shape} do not cover {window}")
-    # A run ends where the label changes and at the end of its row.
-    ends = np.ones((window.height, window.width + 1), bool)
-    np.not_equal(labels[:, 1:], labels[:, :-1], out=ends[:, 1:-1])
-    y, x = np.divmod(np.flatnonzero(ends), window.width + 1)
-    within = np.flatnonzero(x < window.width)
-    label = labels[y[within], x[within]]
-    inside = np.flatnonzero(label)
-    inside = inside[np.argsort(label[inside], kind="stable")]
-    run = within[inside]
-    index = np.cumsum(np.diff(label[inside], prepend=0) > 0) - 1
-    runs = np.stack((index, y[run] + window.y, x[run] + window.x, x[run + 1] + window.x), axis=1).astype(np.int32)
-    return Objects.of_runs(runs, int(index[-1]) + 1 if len(index) else 0)
+    runs = labels.runs[np.argsort(labels.runs[:, 0], kind="stable")]
+    begins = np.diff(runs[:, 0], prepend=0) > 0
+    runs[:, 0] = np.cumsum(begins) - 1
+    runs[:, 1:] += np.array((window.y, window.x, window.x), np.int32)
+    return Objects.of_runs(runs, np.count_nonzero(begins))

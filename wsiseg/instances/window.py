@@ -24,14 +24,15 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from wsiseg.geometry import Box, Frame
+    from wsiseg.labels import Labels
 
 
 @dataclass(frozen=True)
 class Decoding:
     """What turns a run's maps into nuclei: the same for all its blocks."""
 
-    decode: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.int32]]
-    """The head's decoding: (channels, h, w) maps to (h, w) labels, each one 4-connected component."""
+    decode: Callable[[npt.NDArray[np.uint8]], Labels]
+    """The head's decoding: (channels, h, w) maps to labels, each one 4-connected component."""
     frame: Frame
     """The model's frame."""
     area: Box

@@ -76,7 +76,7 @@ def evaluate_bundle(
         rgb = read_rgb(entry.image)
         maps = predictor.maps(rgb, entry.mpp)
         if by_dots:
-            nuclei = compare_dots(head.decode(maps), read_dots(entry.instances, rgb.shape), rgb.shape)
+            nuclei = compare_dots(head.decode(maps).image(), read_dots(entry.instances, rgb.shape), rgb.shape)
             fields.append(FieldScore(name, entry.group, nuclei))
         else:
             truth, codes = _truth(entry, rgb.shape[:2])
@@ -105,7 +105,7 @@ def _scores(
     count_boxes: bool,
 ) -> tuple[Counts, OutlineCounts, Confusion]:
     """Compare predicted maps with the truth's labels where the ignore map lets them count."""
-    labels, probability = to_grid(head.decode(maps), truth.shape), to_grid(maps[0], truth.shape)
+    labels, probability = to_grid(head.decode(maps).image(), truth.shape), to_grid(maps[0], truth.shape)
     outside, unsure = codes == OUTSIDE_FIELD, codes != COUNTED
     ignored = outside if count_boxes else unsure
     inside = counted_part(labels, outside)

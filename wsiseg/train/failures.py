@@ -89,7 +89,7 @@ def _failure(
     bundle: ModelBundle, predictor: FieldPredictor, entry: FieldEntry, score: FieldScore, data: str
 ) -> _Failure:
     rgb, truth = read_rgb(entry.image), read_labels(entry.instances)
-    found = to_grid(bundle.head().decode(predictor.maps(rgb, entry.mpp)), truth.shape)
+    found = to_grid(bundle.head().decode(predictor.maps(rgb, entry.mpp)).image(), truth.shape)
     name = entry.image.stem if len(entry.image.stem) <= _LONGEST_NAME else entry.image.stem[:_LONGEST_NAME] + "..."
     nuclei = score.nuclei
     caption = f"{data} {name}: {nuclei.matched} of {nuclei.true} matched, {nuclei.predicted} found"

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
+    from wsiseg.labels import Labels
+
 HEADS: dict[str, str] = {
     "nuclei": "wsiseg.models.heads.nuclei:NucleiHead",
     "semantic": "wsiseg.models.heads.semantic:SemanticHead",
@@ -71,8 +73,8 @@ class Head(Protocol):
             (n, 1, h, w); 0 where the truth is unknown.
         """
 
-    def decode(self, maps: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
-        """Turn (len(maps), h, w) maps, quantised to 0..255, into (h, w) labels, 0 = background.
+    def decode(self, maps: npt.NDArray[np.uint8]) -> Labels:
+        """Turn (len(maps), h, w) maps, quantised to 0..255, into labels.
 
         Each label is one 4-connected component. The numbers themselves mean nothing.
         """

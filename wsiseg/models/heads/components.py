@@ -11,9 +11,11 @@ All work is on lists of the mask's pixels and on their runs, which are twenty ti
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from wsiseg.labels import Labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +58,7 @@ class Foreground:
         return cls(flat, _places_below(flat, framed.shape), framed.ravel()[flat], framed.shape)
 
     def strips(self) -> Iterator[tuple[slice, slice]]:
-        """Give the rows of the framed image, some at a time, and the places of their pixels in the list.
+        """Give the rows of the image without its frame, some at a time, and the places of their listed pixels.
 
         What is made of the image for a strip stays in the processor's cache.
         """
@@ -69,11 +71,11 @@ class Foreground:
         above[0] = 0
         return above
 
-    def image(self, labels: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-        """Put labels of the listed pixels, 0 for the background, into an image without the frame."""
-        image = np.zeros(self.shape, np.int32)
-        image.ravel()[self.flat] = labels
-        return image[1:-1, 1:-1]
+    def labels(self, runs: Runs) -> Labels:
+        """Give the labels that runs of the list are in the image."""
+        y, x = np.divmod(self.flat[runs.start], self.shape[1])
+        columns = (runs.label, y - 1, x - 1, x - 1 + runs.stop - runs.start)
+        return Labels(np.stack(columns, axis=1).astype(np.int32), (self.shape[0] - 2, self.shape[1] - 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,26 +203,26 @@ def _joined(count: int, upper: npt.NDArray[np.int32], lower: npt.NDArray[np.int3
 
 
 def _strips(flat: Indices, shape: tuple[int, int]) -> Iterator[tuple[slice, slice]]:
-    """Give the rows of an image, some at a time, and the places of their pixels in a list."""
-    tops = np.arange(0, shape[0], _STRIP_ROWS)
-    ends = np.append(tops[1:], shape[0])
-    for top, end, first, after in zip(
-        tops.tolist(), ends.tolist(), *(np.searchsorted(flat, rows * shape[1]).tolist() for rows in (tops, ends))
-    ):
-        yield slice(top, end), slice(first, after)
+    """Give the rows of an image, some at a time, and the places of their pixels in the list of a framed image."""
+    rows = shape[0] - 2
+    tops = range(0, rows, _STRIP_ROWS)
+    places = np.searchsorted(flat, [(top + 1) * shape[1] for top in (*tops, rows)])
+    for top, first, after in zip(tops, places[:-1].tolist(), places[1:].tolist(), strict=True):
+        yield slice(top, min(top + _STRIP_ROWS, rows)), slice(first, after)
 
 
 def _places_below(flat: Indices, shape: tuple[int, int]) -> npt.NDArray[np.int32]:
     """Give the place in the list of the pixel below each, 0 where that is not listed."""
     width = shape[1]
     below = np.zeros(len(flat), np.int32)
-    place = np.empty((_STRIP_ROWS + 1) * width, np.int32)
+    image = np.empty((_STRIP_ROWS + 1) * width, np.int32)
     for rows, listed in _strips(flat, shape):
-        after = np.searchsorted(flat, (rows.stop + 1) * width)
-        inside = flat[listed.start : after] - rows.start * width
-        place.fill(0)
-        place[inside] = np.arange(listed.start, after, dtype=np.int32)
-        below[listed] = place[inside[: listed.stop - listed.start] + width]
+        after = int(np.searchsorted(flat, (rows.stop + 2) * width))  # one row more
+        places = np.arange(listed.start, after, dtype=np.int32)
+        pixels = flat[places] - (rows.start + 1) * width
+        image.fill(0)
+        image[pixels] = places
+        below[listed] = image[pixels[: listed.stop - listed.start] + width]
     return below
 
 

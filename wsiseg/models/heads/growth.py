@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from wsiseg.labels import Labels
+
 _FINE = 128
 """The core is smoothed in 1/128 of its 8-bit steps, so that slopes have no flat steps to get stuck on. uint16
 because OpenCV smooths it in whole numbers: the same bits wherever the window lies."""
@@ -95,22 +97,18 @@ class Growth:
         reach_px = s.spread_px + (1 << s.climb_doublings) + s.seed_extent_px + s.blur_radius_px + 2
         return s.max_extent_px + reach_px
 
-    def labels(self, probability: npt.NDArray[np.uint8], core: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
-        """Give (h, w) labels of (h, w) maps, 0 = background."""
+    def labels(self, probability: npt.NDArray[np.uint8], core: npt.NDArray[np.uint8]) -> Labels:
+        """Give the labels of (h, w) maps."""
         foreground = Foreground.of(probability >= self._threshold)
         heights = _heights(core, foreground, self.settings.blur_radius_px)
-        return foreground.image(self._labels_of(foreground, heights))
-
-    def _labels_of(self, foreground: Foreground, heights: npt.NDArray[np.uint16]) -> npt.NDArray[np.int32]:
-        """Give the label of each listed pixel."""
         settings = self.settings
         hills = _Hills(foreground, heights)
         found = hills.climb(find_seeds(heights, foreground, self._seeds), settings.climb_doublings)
         found = hills.spread(found, settings.spread_px)
         found = hills.with_unseeded(found, self._min_area_px, settings.max_extent_px)
-        fits = Sizes.of(Runs.of(found), foreground).within(self._min_area_px, settings.max_extent_px)
-        out: npt.NDArray[np.int32] = numbered(fits)[found]
-        return out
+        runs = Runs.of(found)
+        fits = Sizes.of(runs, foreground).within(self._min_area_px, settings.max_extent_px)
+        return foreground.labels(runs.renamed(numbered(fits)))
 
 
 class _Hills:
@@ -191,11 +189,10 @@ def _heights(core: npt.NDArray[np.uint8], foreground: Foreground, radius_px: int
     kernel = (2 * radius_px + 1, 2 * radius_px + 1)
     heights = np.zeros(len(foreground.flat), np.uint16)
     for rows, listed in foreground.strips():
-        top, end = max(rows.start - 1, 0), min(rows.stop - 1, len(core))  # without the frame
-        first = max(top - radius_px, 0)
-        fine = np.multiply(core[first : end + radius_px], _FINE, dtype=np.uint16)
-        smooth = np.zeros((rows.stop - rows.start, width), np.uint16)
-        smooth[top + 1 - rows.start : end + 1 - rows.start, 1:-1] = cv2.GaussianBlur(fine, kernel, 0)[top - first : end - first]
-        heights[listed] = smooth.ravel()[foreground.flat[listed] - rows.start * width]
+        first = max(rows.start - radius_px, 0)
+        fine = np.multiply(core[first : rows.stop + radius_px], _FINE, dtype=np.uint16)
+        smooth = cv2.GaussianBlur(fine, kernel, 0)[rows.start - first :]
+        smooth = cv2.copyMakeBorder(smooth, 0, 0, 1, 1, cv2.BORDER_CONSTANT)
+        heights[listed] = smooth.ravel()[foreground.flat[listed] - (rows.start + 1) * width]
     # +1: inside the mask even a core of 0 is higher than the background.
     return (heights + np.uint16(1)) * foreground.inside

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
+    from wsiseg.labels import Labels
     from wsiseg.models.heads import HeadSpec
 
 _CORE_WEIGHT = 2.0
@@ -64,7 +65,7 @@ class NucleiHead:
         shaped = weighted_mean(error, weight * (1.0 + (_CORE_INSIDE - 1.0) * probability))
         return weighted_mean(entropy, weight) + dice + _CORE_WEIGHT * shaped
 
-    def decode(self, maps: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
+    def decode(self, maps: npt.NDArray[np.uint8]) -> Labels:
         """Separate the nuclei of (2, h, w) maps."""
         return self._growth.labels(maps[0], maps[1])
 

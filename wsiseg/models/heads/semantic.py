@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
+    from wsiseg.labels import Labels
     from wsiseg.models.heads import HeadSpec
 
 
@@ -68,10 +69,10 @@ class SemanticHead:
         truth = torch.cat([1.0 - targets, targets], 1)
         return focal_loss(probabilities, truth, weight) + jaccard_loss(probabilities, truth, weight)
 
-    def decode(self, maps: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
+    def decode(self, maps: npt.NDArray[np.uint8]) -> Labels:
         """Label the connected parts of the foreground that are neither too small nor too large."""
         foreground = Foreground.of(maps[0] >= self._threshold)
         inside = foreground.inside
         runs = Components.of(inside, inside & inside[foreground.below], foreground).runs
         fits = Sizes.of(runs, foreground).within(self._min_area_px, self._max_extent_px)
-        return foreground.image(runs.renamed(numbered(fits)).listed(len(inside)))
+        return foreground.labels(runs.renamed(numbered(fits)))
