@@ -80,4 +80,4 @@ def find_objects(labels: Labels, window: Box) -> Objects:
     begins = np.diff(runs[:, 0], prepend=0) > 0
     runs[:, 0] = np.cumsum(begins) - 1
     runs[:, 1:] += np.array((window.y, window.x, window.x), np.int32)
-    return Objects.of_runs(runs, np.count_nonzero(begins))
+    return Objects.of_runs(runs, int(np.count_nonzero(begins)))

@@ -18,7 +18,7 @@ import numpy as np
 from wsiseg.labels import Labels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -38,7 +38,7 @@ class Foreground:
 
     flat: Indices
     """(n,): flat index of each listed pixel in the framed image."""
-    below: npt.NDArray[np.int32]
+    below: Indices
     """(n,): place in the list of the pixel below, 0 where that is not listed."""
     inside: npt.NDArray[np.bool_]
     """(n,): whether the pixel is set."""
@@ -64,10 +64,10 @@ class Foreground:
         """
         return _strips(self.flat, self.shape)
 
-    def above(self) -> npt.NDArray[np.int32]:
+    def above(self) -> Indices:
         """Give the place in the list of each pixel's upper neighbour, 0 where that is not listed."""
         above = np.zeros_like(self.below)
-        above[self.below] = np.arange(len(above), dtype=np.int32)
+        above[self.below] = np.arange(len(above))
         above[0] = 0
         return above
 
@@ -97,6 +97,15 @@ class Runs:
         inside = label > 0
         return cls(edges[:-1][inside], edges[1:][inside], label[inside])
 
+    @classmethod
+    def joined(cls, parts: Sequence[Runs]) -> Runs:
+        """Put runs that have no pixel in common into one list, in order."""
+        start = np.concatenate([part.start for part in parts])
+        order = np.argsort(start)
+        stop = np.concatenate([part.stop for part in parts])
+        label = np.concatenate([part.label for part in parts])
+        return cls(start[order], stop[order], label[order])
+
     def renamed(self, names: npt.NDArray[np.int32]) -> Runs:
         """Give the runs with the name of each label; those of name 0 are left out."""
         name = names[self.label]
@@ -104,18 +113,18 @@ class Runs:
         return Runs(self.start[kept], self.stop[kept], name[kept])
 
     def listed(self, count: int) -> npt.NDArray[np.int32]:
-        """Give the label of each of `count` listed pixels, 0 outside of all runs."""
-        steps = np.zeros(count, np.int32)
-        steps[self.start] = self.label
-        steps[self.stop] -= self.label
-        return np.cumsum(steps, out=steps)
+        """Give the label of each of `count` listed pixels, 0 outside of all runs; these must be in order."""
+        ends = np.stack((self.start, self.stop), axis=1).ravel()
+        labels = np.zeros(len(ends) + 1, np.int32)
+        labels[1::2] = self.label
+        return np.repeat(labels, np.diff(ends, prepend=0, append=count))
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """Sizes of numbered sets of pixels; row 0, the background, means nothing."""
 
-    area_px: npt.NDArray[np.float64]
+    area_px: npt.NDArray[np.floating]
     extent_px: npt.NDArray[np.intp]
     """The longer side of each bounding box."""
 
@@ -165,9 +174,8 @@ class Components:
         """
         edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
         start, stop = edges[::2], edges[1::2]
-        number = np.zeros(len(inside), np.int32)
-        number[start] = 1
-        np.cumsum(number, out=number)
+        begun = np.arange(len(start) + 1, dtype=np.int32)
+        number = np.repeat(begun, np.diff(start, prepend=0, append=len(inside)))
         # Two runs that touch do so in one stretch, which begins once.
         first = beginnings(crossing)
         upper, lower = number[first] - 1, number[foreground.below[first]] - 1
@@ -211,17 +219,16 @@ def _strips(flat: Indices, shape: tuple[int, int]) -> Iterator[tuple[slice, slic
         yield slice(top, min(top + _STRIP_ROWS, rows)), slice(first, after)
 
 
-def _places_below(flat: Indices, shape: tuple[int, int]) -> npt.NDArray[np.int32]:
+def _places_below(flat: Indices, shape: tuple[int, int]) -> Indices:
     """Give the place in the list of the pixel below each, 0 where that is not listed."""
     width = shape[1]
-    below = np.zeros(len(flat), np.int32)
+    below = np.zeros(len(flat), np.intp)
     image = np.empty((_STRIP_ROWS + 1) * width, np.int32)
     for rows, listed in _strips(flat, shape):
         after = int(np.searchsorted(flat, (rows.stop + 2) * width))  # one row more
-        places = np.arange(listed.start, after, dtype=np.int32)
-        pixels = flat[places] - (rows.start + 1) * width
+        pixels = flat[listed.start : after] - (rows.start + 1) * width
         image.fill(0)
-        image[pixels] = places
+        image[pixels] = np.arange(listed.start, after)
         below[listed] = image[pixels[: listed.stop - listed.start] + width]
     return below
 

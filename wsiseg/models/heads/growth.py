@@ -121,10 +121,10 @@ class _Hills:
 
     def _neighbours(self, places: npt.NDArray[np.intp]) -> Iterator[npt.NDArray[np.intp]]:
         """Give the places of the neighbours; this fixed order decides between those of equal height."""
-        yield self._above[places].astype(np.intp)
+        yield self._above[places]
         yield places - 1
         yield places + 1
-        yield self.foreground.below[places].astype(np.intp)
+        yield self.foreground.below[places]
 
     def climb(self, seed: npt.NDArray[np.int32], doublings: int) -> npt.NDArray[np.int32]:
         """Give each pixel the seed that it meets within 2 ** doublings steps uphill, or 0."""
@@ -171,7 +171,10 @@ class _Hills:
     ) -> npt.NDArray[np.int32]:
         """Make nuclei of the mask's parts that no seed has reached: small and faint ones have no core."""
         left = self.foreground.inside & (labels == 0)
-        runs = Components.of(left, left & left[self.foreground.below], self.foreground).runs
+        places = np.flatnonzero(left)
+        crossing = np.zeros_like(left)
+        crossing[places] = left[self.foreground.below[places]]
+        runs = Components.of(left, crossing, self.foreground).runs
         fits = Sizes.of(runs, self.foreground).within(min_area_px, max_extent_px)
         names = np.where(fits, labels.max() + numbered(fits), 0).astype(np.int32)
         out: npt.NDArray[np.int32] = labels + runs.renamed(names).listed(len(labels))
