@@ -76,6 +76,9 @@ def test_midpoints_are_marching_squares(labels):
         assert ring.is_valid
         assert ring.equals(marching_squares(mask))
         assert ring.area == ndimage.binary_fill_holes(mask).sum() - 0.5
+        steps = np.diff(points[nucleus == index], axis=0, append=points[nucleus == index][:1])
+        before = np.roll(steps, 1, axis=0)
+        assert (before[:, 0] * steps[:, 1] != before[:, 1] * steps[:, 0]).all()  # it turns at each of its points
 
 
 def test_a_field_of_blobs_is_traced_like_each_blob_alone():

@@ -38,8 +38,8 @@ class Outlines:
     def midpoints(self) -> tuple[npt.NDArray[np.int32], Indices]:
         """Give the ring through the middle of every boundary edge: marching squares at 0.5.
 
-        The ring is simple, and its area is that of the pixels, holes filled, less one half. Middles of a level
-        stretch of three and more edges are left out, as they lie on the line from its first to its last.
+        The ring is simple, and its area is that of the pixels, holes filled, less one half. Only the points are
+        given at which it turns; it starts at the first of them.
 
         Returns
         -------
@@ -48,17 +48,23 @@ class Outlines:
         nucleus
             (points,): whose each is.
         """
-        following = np.arange(1, len(self.x) + 1)
+        edges = np.arange(len(self.x))
+        following, before = edges + 1, edges - 1
         following[self.offsets[1:] - 1] = self.offsets[:-1]
+        before[self.offsets[:-1]] = self.offsets[1:] - 1
         level = self.x[following] - self.x
-        y = 2 * (self.y + self.down)
-        points = np.empty((len(self.x), 3, 2), np.int32)  # the edge, and both ends of the level stretch after it
-        points[:, 0] = np.stack((2 * self.x, 2 * self.y + 1), axis=1)
-        points[:, 1] = np.stack((2 * self.x + np.sign(level), y), axis=1)
-        points[:, 2] = np.stack((2 * self.x[following] - np.sign(level), y), axis=1)
-        exists = np.stack((np.ones(len(level), bool), level != 0, np.abs(level) > 1), axis=1).reshape(-1)
-        nucleus = np.repeat(np.arange(len(self.offsets) - 1), 3 * np.diff(self.offsets))
-        return points.reshape(-1, 2)[exists], nucleus[exists]
+        side, wide = np.sign(level), np.abs(level) > 1
+        # The edge's own middle, and both ends of the level stretch after it; they are one where it is a pixel long.
+        turns = np.empty((len(edges), 3), bool)
+        turns[:, 0] = side != side[before]
+        turns[:, 1] = wide | ((level != 0) & (self.down != self.down[following]))
+        turns[:, 2] = wide
+        edge, which = np.divmod(np.flatnonzero(turns), 3)
+        shift = np.stack((np.zeros_like(level), side, 2 * level - side), axis=1)
+        points = np.empty((len(edge), 2), np.int32)
+        points[:, 0] = 2 * self.x[edge] + shift[edge, which]
+        points[:, 1] = 2 * self.y[edge] + np.where(which > 0, 2 * self.down[edge], 1)
+        return points, np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))[edge]
 
 
 def trace_outlines(runs: npt.NDArray[np.int32], count: int) -> Outlines:

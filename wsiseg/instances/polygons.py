@@ -88,21 +88,13 @@ def _outline(runs: npt.NDArray[np.int32], count: int, frame: Frame, area: Box) -
 
 
 def _trace(runs: npt.NDArray[np.int32], count: int) -> npt.NDArray[np.object_]:
-    """Give the rings through the edges' midpoints, px of the frame, without vertices on straight lines.
+    """Give the rings through the edges' midpoints, px of the frame.
 
     In the frame all coordinates are whole halves: simplification computes with them exactly, so equal nuclei
     get equal outlines wherever they lie.
     """
     points, nucleus = trace_outlines(runs, count).midpoints()
-    first = np.searchsorted(nucleus, np.arange(count))
-    last = np.append(first[1:], len(nucleus)) - 1
-    code = (points[:, 1].astype(np.int64) << 32) + points[:, 0]  # one subtraction gives both steps
-    step = np.diff(code, append=0)
-    step[last] = code[first] - code[last]
-    step_before = np.roll(step, 1)
-    step_before[first] = step[last]
-    turns = np.flatnonzero(step != step_before)
-    return np.asarray(shapely.linearrings(points[turns] / 2, indices=nucleus[turns]), object)
+    return np.asarray(shapely.linearrings(points / 2, indices=nucleus), object)
 
 
 def _simplified(rings: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Indices = npt.NDArray[np.intp]
 
-_STRIP_ROWS = 128
+_STRIP_ROWS = 64
 """Rows of an image that are looked at together: a few MB, which stay in the processor's cache."""
 
 
