@@ -209,6 +209,13 @@ def test_odd_slide_names_stay_text(nuclei, tmp_path, name):
     assert document["wsiseg"]["slide"] == name.replace("\udcff", "?")
 
 
+@pytest.mark.parametrize("name", ["100 %b", '"%"', "%%", "Kern\u00fc"])
+def test_odd_class_names_stay_text(nuclei, tmp_path, name):
+    header = replace(HEADER, classes=(ClassSpec(1, name, (200, 30, 30)),))
+    features = load(export([nuclei], len(nuclei), tmp_path, header))["features"]
+    assert {feature["properties"]["classification"]["name"] for feature in features} == {name}
+
+
 def test_the_table_of_exporters():
     for name in EXPORTERS:
         assert callable(load_exporter(name))

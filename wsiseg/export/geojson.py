@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from wsiseg.export import ExportHeader
     from wsiseg.export.lines import Writable
+    from wsiseg.models.bundle import ClassSpec
     from wsiseg.nuclei import Nuclei
 
 SINGLE_FILE_MAX = 100_000
@@ -104,24 +105,38 @@ def _features(nuclei: Nuclei, header: ExportHeader) -> Iterator[bytes]:
     """Give a batch's features as JSON, in order."""
     nuclei.check_finite()
     columns = [getattr(nuclei, column) for column in MEASUREMENTS.values()]
-    rows = np.stack(columns, axis=1, dtype=np.float64).round(4).tolist()
-    classes = {c.value: {"name": c.name, "color": list(c.color)} for c in header.classes}
+    rows = np.stack(columns, axis=1, dtype=np.float64).round(4)
+    # All at once, as [[a,b,...],[a,b,...],...].
+    measurements = orjson.dumps(rows, option=orjson.OPT_SERIALIZE_NUMPY)[2:-2].split(b"],[")
+    forms = {c.value: _form(c) for c in header.classes}
     feature_id = _feature_ids(header.fingerprint)
     for index, ring in enumerate(rings(nuclei, _origin(header))):
-        feature = {
-            "type": "Feature",
-            "id": feature_id(int(nuclei.id[index])),
-            "geometry": {"type": "Polygon", "coordinates": [ring]},
-            "properties": {
-                "objectType": "detection",
-                "classification": classes[int(nuclei.class_value[index])],
-                "measurements": dict(zip(MEASUREMENTS, rows[index], strict=True)),
-            },
-        }
-        yield orjson.dumps(feature, option=orjson.OPT_SERIALIZE_NUMPY)
+        name = feature_id(int(nuclei.id[index]))
+        outline = orjson.dumps(ring, option=orjson.OPT_SERIALIZE_NUMPY)
+        yield forms[int(nuclei.class_value[index])] % (name, outline, *measurements[index].split(b","))
 
 
-def _feature_ids(fingerprint: str) -> Callable[[int], str]:
+def _form(one: ClassSpec) -> bytes:
+    """Give what all features of a class have in common, with `%b` for its id, its ring and each measurement.
+
+    To fill in a form takes two thirds of the time that making a dictionary for each nucleus would.
+    """
+    blank = orjson.Fragment(b"%b")
+    look = orjson.dumps({"name": one.name, "color": list(one.color)})
+    feature = {
+        "type": "Feature",
+        "id": orjson.Fragment(b'"%b"'),
+        "geometry": {"type": "Polygon", "coordinates": [blank]},
+        "properties": {
+            "objectType": "detection",
+            "classification": orjson.Fragment(look.replace(b"%", b"%%")),
+            "measurements": dict.fromkeys(MEASUREMENTS, blank),
+        },
+    }
+    return orjson.dumps(feature)
+
+
+def _feature_ids(fingerprint: str) -> Callable[[int], bytes]:
     """Make the function that gives the UUID of a nucleus: version 5 of RFC 9562, of slide and number.
 
     The same nucleus has the same id in every export, so QuPath can update what it imported before. `uuid.uuid5`
@@ -129,11 +144,11 @@ def _feature_ids(fingerprint: str) -> Callable[[int], str]:
     """
     slide = hashlib.sha1(uuid5(_ID_NAMESPACE, fingerprint).bytes, usedforsecurity=False)
 
-    def feature_id(number: int) -> str:
+    def feature_id(number: int) -> bytes:
         digest = slide.copy()
         digest.update(str(number).encode())
         text = digest.hexdigest()
         variant = "89ab"[int(text[16], 16) & 3]
-        return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{variant}{text[17:20]}-{text[20:32]}"
+        return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{variant}{text[17:20]}-{text[20:32]}".encode()
 
     return feature_id

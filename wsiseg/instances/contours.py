@@ -54,7 +54,7 @@ class Outlines:
         before[self.offsets[:-1]] = self.offsets[1:] - 1
         level = self.x[following] - self.x
         side, wide = np.sign(level), np.abs(level) > 1
-        # The edge's own middle, and both ends of the level stretch after it; they are one where it is a pixel long.
+        # The edge's own middle, and both ends of the level stretch after it: one point if that is a pixel long.
         turns = np.empty((len(edges), 3), bool)
         turns[:, 0] = side != side[before]
         turns[:, 1] = wide | ((level != 0) & (self.down != self.down[following]))

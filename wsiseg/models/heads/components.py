@@ -124,15 +124,15 @@ class Runs:
 class Sizes:
     """Sizes of numbered sets of pixels; row 0, the background, means nothing."""
 
-    area_px: npt.NDArray[np.floating]
-    extent_px: npt.NDArray[np.intp]
+    area_px: Indices
+    extent_px: Indices
     """The longer side of each bounding box."""
 
     @classmethod
     def of(cls, runs: Runs, foreground: Foreground) -> Sizes:
         """Measure the labels of runs."""
         length = runs.stop - runs.start
-        area = np.bincount(runs.label, weights=length, minlength=1)
+        area = np.bincount(runs.label, weights=length, minlength=1).astype(np.intp)
         row, column = np.divmod(foreground.flat[runs.start], foreground.shape[1])
         longest = np.zeros(len(area), np.intp)
         for first, after in ((row, row + 1), (column, column + length)):
@@ -191,13 +191,13 @@ class Components:
         return int(self.runs.label.max(initial=0))
 
 
-def _joined(count: int, upper: npt.NDArray[np.int32], lower: npt.NDArray[np.int32]) -> Indices:
+def _joined(count: int, upper: npt.NDArray[np.integer], lower: npt.NDArray[np.integer]) -> Indices:
     """Give each of `count` runs the first run that it is connected to, by the pairs that touch.
 
     Hooking and pointer jumping (Shiloach and Vishkin 1982): every round joins each tree to the first one that it
     touches, and then lets all runs point to their tree's root.
     """
-    root = np.arange(count)
+    root: Indices = np.arange(count)
     root[lower[::-1]] = upper[::-1]  # the pairs are sorted, so the first of several is the last to be written
     while True:
         while (further := root[root]).tobytes() != root.tobytes():
