@@ -36,9 +36,9 @@ class Foreground:
     the left and right of a set pixel are those beside it in the list.
     """
 
-    flat: Indices
-    """(n,): flat index of each listed pixel in the framed image."""
-    below: Indices
+    flat: npt.NDArray[np.int32]
+    """(n,): flat index of each listed pixel in the framed image; int32, as the list is the most of the memory."""
+    below: npt.NDArray[np.int32]
     """(n,): place in the list of the pixel below, 0 where that is not listed."""
     inside: npt.NDArray[np.bool_]
     """(n,): whether the pixel is set."""
@@ -54,7 +54,7 @@ class Foreground:
         listed = framed.copy()
         listed[:, 1:] |= framed[:, :-1]
         listed[0, 0] = True
-        flat = np.flatnonzero(listed)
+        flat = np.flatnonzero(listed).astype(np.int32)
         return cls(flat, _places_below(flat, framed.shape), framed.ravel()[flat], framed.shape)
 
     def strips(self) -> Iterator[tuple[slice, slice]]:
@@ -64,16 +64,16 @@ class Foreground:
         """
         return _strips(self.flat, self.shape)
 
-    def above(self) -> Indices:
+    def above(self) -> npt.NDArray[np.int32]:
         """Give the place in the list of each pixel's upper neighbour, 0 where that is not listed."""
         above = np.zeros_like(self.below)
-        above[self.below] = np.arange(len(above))
+        above[self.below] = np.arange(len(above), dtype=np.int32)
         above[0] = 0
         return above
 
     def labels(self, runs: Runs) -> Labels:
         """Give the labels that runs of the list are in the image."""
-        y, x = np.divmod(self.flat[runs.start], self.shape[1])
+        y, x = np.divmod(self.flat[runs.start], np.int32(self.shape[1]))
         columns = (runs.label, y - 1, x - 1, x - 1 + runs.stop - runs.start)
         return Labels(np.stack(columns, axis=1).astype(np.int32), (self.shape[0] - 2, self.shape[1] - 2))
 
@@ -133,7 +133,8 @@ class Sizes:
         """Measure the labels of runs."""
         length = runs.stop - runs.start
         area = np.bincount(runs.label, weights=length, minlength=1).astype(np.intp)
-        row, column = np.divmod(foreground.flat[runs.start], foreground.shape[1])
+        # Of one type with what they are compared with, or `ufunc.at` takes ten times as long.
+        row, column = np.divmod(foreground.flat[runs.start].astype(np.intp), foreground.shape[1])
         longest = np.zeros(len(area), np.intp)
         for first, after in ((row, row + 1), (column, column + length)):
             low = np.full(len(area), np.iinfo(np.intp).max)
@@ -210,23 +211,24 @@ def _joined(count: int, upper: npt.NDArray[np.integer], lower: npt.NDArray[np.in
         np.minimum.at(root, np.maximum(upper, lower), np.minimum(upper, lower))
 
 
-def _strips(flat: Indices, shape: tuple[int, int]) -> Iterator[tuple[slice, slice]]:
+def _strips(flat: npt.NDArray[np.int32], shape: tuple[int, int]) -> Iterator[tuple[slice, slice]]:
     """Give the rows of an image, some at a time, and the places of their pixels in the list of a framed image."""
     rows = shape[0] - 2
     tops = range(0, rows, _STRIP_ROWS)
-    places = np.searchsorted(flat, [(top + 1) * shape[1] for top in (*tops, rows)])
+    firsts = np.array([(top + 1) * shape[1] for top in (*tops, rows)], np.int32)
+    places = np.searchsorted(flat, firsts)
     for top, first, after in zip(tops, places[:-1].tolist(), places[1:].tolist(), strict=True):
         yield slice(top, min(top + _STRIP_ROWS, rows)), slice(first, after)
 
 
-def _places_below(flat: Indices, shape: tuple[int, int]) -> Indices:
+def _places_below(flat: npt.NDArray[np.int32], shape: tuple[int, int]) -> npt.NDArray[np.int32]:
     """Give the place in the list of the pixel below each, 0 where that is not listed."""
     width = shape[1]
-    below = np.zeros(len(flat), np.intp)
+    below = np.zeros(len(flat), np.int32)
     image = np.empty((_STRIP_ROWS + 1) * width, np.int32)
     for rows, listed in _strips(flat, shape):
-        after = int(np.searchsorted(flat, (rows.stop + 2) * width))  # one row more
-        pixels = flat[listed.start : after] - (rows.start + 1) * width
+        after = int(np.searchsorted(flat, np.int32((rows.stop + 2) * width)))  # one row more
+        pixels = flat[listed.start : after].astype(np.intp) - (rows.start + 1) * width
         image.fill(0)
         image[pixels] = np.arange(listed.start, after)
         below[listed] = image[pixels[: listed.stop - listed.start] + width]

@@ -102,8 +102,9 @@ class Growth:
         foreground = Foreground.of(probability >= self._threshold)
         heights = _heights(core, foreground, self.settings.blur_radius_px)
         settings = self.settings
+        seeds = find_seeds(heights, foreground, self._seeds)
         hills = _Hills(foreground, heights)
-        found = hills.climb(find_seeds(heights, foreground, self._seeds), settings.climb_doublings)
+        found = hills.climb(seeds, settings.climb_doublings)
         found = hills.spread(found, settings.spread_px)
         found = hills.with_unseeded(found, self._min_area_px, settings.max_extent_px)
         runs = Runs.of(found)
@@ -119,7 +120,7 @@ class _Hills:
         self.heights = heights
         self._above = foreground.above()
 
-    def _neighbours(self, places: npt.NDArray[np.intp]) -> Iterator[npt.NDArray[np.intp]]:
+    def _neighbours(self, places: npt.NDArray[np.intp]) -> Iterator[npt.NDArray[np.integer]]:
         """Give the places of the neighbours; this fixed order decides between those of equal height."""
         yield self._above[places]
         yield places - 1
@@ -134,7 +135,7 @@ class _Hills:
             height = self.heights[neighbour]
             highest = np.where(height > best, neighbour, highest)
             best = np.maximum(best, height)
-        target = np.arange(len(seed))
+        target = np.arange(len(seed), dtype=np.int32)
         target[waiting] = highest
         climbing = waiting
         for _ in range(doublings):
