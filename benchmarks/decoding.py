@@ -4,8 +4,8 @@
     python benchmarks/decoding.py SLIDE RUN
 
 Decodes the maps that a run with the default settings has kept. Times are the processor's and the medians of the
-repeats, so that a busy machine disturbs them less. Memory is what the process grew by. `sha256` is of all nuclei: equal before and after a change
-that is only meant to be faster.
+repeats, so that a busy machine disturbs them less. Memory is what the process grew by. `sha256` is of all nuclei:
+equal before and after a change that is only meant to be faster.
 """
 
 from __future__ import annotations
