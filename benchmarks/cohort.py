@@ -33,7 +33,7 @@ import psutil
 
 from wsiseg import fsio
 from wsiseg.cohort.listing import read_listing
-from wsiseg.cohort.pipeline import TORCH, Workplace, run_cohort
+from wsiseg.cohort.pipeline import OWN_NETWORK, Workplace, run_cohort
 from wsiseg.cohort.progress import Unwatched
 from wsiseg.run import RunSettings, run_slide
 
@@ -125,10 +125,10 @@ def scaling(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     for name, chosen in (("four", slides), ("alone", [alone])):
         outs = [folder / f"{name}{workers}" for workers in (1, 2)]
         for workers, out in enumerate(outs, 1):
-            command = command_of("one-cohort", chosen, out, TORCH, "--workers", str(workers))
+            command = command_of("one-cohort", chosen, out, OWN_NETWORK, "--workers", str(workers))
             result[f"{name}_seconds_{workers}"] = round(seconds_of(command, workers), 1)
         result[f"{name}_ratio"] = round(result[f"{name}_seconds_1"] / result[f"{name}_seconds_2"], 3)
-        seconds_of(command_of("one-run", chosen, folder / f"{name}run", TORCH), 1)
+        seconds_of(command_of("one-run", chosen, folder / f"{name}run", OWN_NETWORK), 1)
         expected = digests(folder / f"{name}run")
         found = [of_cohort(out) for out in outs]
         result[f"{name}_same_bytes"] = found[0] == found[1] and found[0][chosen[0].name] == expected
@@ -299,7 +299,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=64, help="pretended ones")
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--make", default=TORCH, help=argparse.SUPPRESS)
+    parser.add_argument("--make", default=OWN_NETWORK, help=argparse.SUPPRESS)
     parser.add_argument("--model", default="nuclei-025", help=argparse.SUPPRESS)
     parser.add_argument("--scheduler", default="local", help=argparse.SUPPRESS)
     args = parser.parse_args()

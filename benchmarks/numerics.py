@@ -36,6 +36,7 @@ class Condition:
     """Environment that limits the instruction sets; empty for all that the processor has."""
     threads: int = 1
     dtype: str = "float32"
+    device: str = "cpu"
 
 
 REFERENCE = Condition("fp32, AVX-512, 1 thread", AVX512)
@@ -48,6 +49,8 @@ CONDITIONS = (
     Condition("bf16, AVX-512, 1 thread", AVX512_BF16, dtype="bfloat16"),
     Condition("bf16, AMX, 1 thread", {}, dtype="bfloat16"),
     Condition("bf16, AMX, 2 threads", {}, threads=2, dtype="bfloat16"),
+    Condition("OpenVINO, fp32, 2 threads", {}, threads=2, device="openvino"),
+    Condition("OpenVINO, bf16, 2 threads", {}, threads=2, dtype="bfloat16", device="openvino"),
 )
 
 
@@ -55,15 +58,15 @@ def compute(slide: Path, roi: Path | None, out: Path, condition: Condition) -> N
     """Run the slide in this process."""
     import torch
 
-    from wsiseg import predict
+    from wsiseg.predict import numerics, predictor_on
     from wsiseg.run import RunSettings, run_slide
 
-    predict.choose_dtype = lambda _device: getattr(torch, condition.dtype)
-    settings = RunSettings(slide=slide, device="cpu", tissue="none", roi=roi, workers=1, keep_work=True)
+    numerics.choose_dtype = lambda _device: getattr(torch, condition.dtype)
+    settings = RunSettings(slide=slide, device=condition.device, tissue="none", roi=roi, workers=1, keep_work=True)
     run_slide(
         settings,
         out,
-        make_predictor=lambda bundle, _: predict.TorchPredictor(bundle, "cpu", None, condition.threads),
+        make_predictor=lambda bundle, _: predictor_on(bundle, condition.device, None, condition.threads),
     )
 
 

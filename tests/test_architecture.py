@@ -51,6 +51,7 @@ def test_layers_hold():
     [
         ("torch", {"models", "predict", "train"}),
         ("segmentation_models_pytorch", {"models"}),
+        ("openvino", {"predict"}),
         ("dask", {"stitch", "cohort"}),
         ("distributed", {"cohort"}),
         ("zarr", {"stitch", "export", "view"}),

@@ -18,11 +18,10 @@ from synthetic import paint_tissue, scattered, write_slide
 from test_run_exact import assert_same
 from toy import ColourPredictor, run_toy, write_bundle
 
-from wsiseg import predict
 from wsiseg.errors import BundleError, InternalError, OutputError, ResourceError
 from wsiseg.fsio import sha256_of
 from wsiseg.models.bundle import load_bundle
-from wsiseg.predict import Numerics, TorchPredictor
+from wsiseg.predict import Numerics, TorchPredictor, numerics
 from wsiseg.run import RunSettings, State, inspect_run, run_slide
 from wsiseg.run.folder import DELIVERABLES, check_same
 from wsiseg.run.pipeline import library_versions
@@ -248,7 +247,7 @@ def test_a_network_that_does_not_fit_on_the_device_is_refused(bundle, monkeypatc
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_a_second_try_in_single_precision_leaves_the_network_as_it_was(value, dtype, bundle, windows, monkeypatch):
     """Once the network of a GPU stayed in single precision, and the next batch did not fit its type."""
-    monkeypatch.setattr(predict, "choose_dtype", lambda _: dtype)
+    monkeypatch.setattr(numerics, "choose_dtype", lambda _: dtype)
     predictor = TorchPredictor(load_bundle(bundle), "cpu", threads=1)
     before = predictor.predict(windows[:1])
     real, tried = predictor._network.forward, []
@@ -413,7 +412,7 @@ def test_the_numerics_know_the_processor_and_what_was_asked_of_it(monkeypatch):
 
 
 def test_two_threads_change_a_map_by_one_step_at_most(bundle, windows, monkeypatch):
-    monkeypatch.setattr(predict, "choose_dtype", lambda _: torch.float32)
+    monkeypatch.setattr(numerics, "choose_dtype", lambda _: torch.float32)
     one, two = (TorchPredictor(load_bundle(bundle), "cpu", threads=n).predict(windows) for n in (1, 2))
     torch.set_num_threads(1)
     assert np.abs(one.astype(int) - two).max() <= 1

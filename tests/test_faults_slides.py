@@ -218,7 +218,7 @@ def test_an_attack_ends_in_one_line_quickly_and_in_little_memory(fault, reader, 
     # The command itself, but for a network that would need more of both than all the rest.
     command = (
         "import sys, toy, wsiseg.run.pipeline as pipeline; from wsiseg.cli import main;"
-        "pipeline.torch_predictor = lambda *_: toy.ColourPredictor();"
+        "pipeline.own_predictor = lambda *_: toy.ColourPredictor();"
         f"sys.argv = ['wsiseg', 'run', 'slide.svs', '--model', {str(bundle)!r}, '--reader', {reader!r}];"
         "sys.exit(main())"
     )

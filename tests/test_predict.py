@@ -9,10 +9,10 @@ import pytest
 import torch
 from toy import write_bundle
 
-from wsiseg import predict
 from wsiseg.errors import InternalError, ResourceError, SettingsError
 from wsiseg.models.bundle import load_bundle
-from wsiseg.predict import TorchPredictor, choose_device, choose_dtype
+from wsiseg.models.devices import choose_device
+from wsiseg.predict import TorchPredictor, choose_dtype, numerics
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_maps_are_what_the_network_says(dtype, bound, bundle, windows, monkeypat
     """Against the same steps written out in fp32: normalise, forward, activate, round."""
     from wsiseg.models.network import load_network
 
-    monkeypatch.setattr(predict, "choose_dtype", lambda _device: dtype)
+    monkeypatch.setattr(numerics, "choose_dtype", lambda _device: dtype)
     network = load_network(bundle)
     images = (torch.from_numpy(windows).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5
     with torch.inference_mode():
@@ -140,9 +140,9 @@ def test_numerics_name_what_decides_the_bits(predictor):
     ],
 )
 def test_half_precision_where_it_is_faster(amx, avx512_bf16, vendor, expected, monkeypatch):
-    monkeypatch.setattr(predict, "_has_amx", lambda: amx)
-    monkeypatch.setattr(predict, "_has_avx512_bf16", lambda: avx512_bf16)
-    monkeypatch.setattr(predict, "_cpu_vendor", lambda: vendor)
+    monkeypatch.setattr(numerics, "_has_amx", lambda: amx)
+    monkeypatch.setattr(numerics, "_has_avx512_bf16", lambda: avx512_bf16)
+    monkeypatch.setattr(numerics, "_cpu_vendor", lambda: vendor)
     assert choose_dtype(torch.device("cpu")) is expected
     assert choose_dtype(torch.device("cuda")) is torch.float16
     assert choose_dtype(torch.device("mps")) is torch.float32

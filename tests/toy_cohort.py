@@ -59,9 +59,9 @@ def witness(bundle, settings, threads):
     import torch
     import zarr
 
-    from wsiseg.run.pipeline import torch_predictor
+    from wsiseg.run.pipeline import own_predictor
 
-    network = torch_predictor(bundle, settings, threads)
+    network = own_predictor(bundle, settings, threads)
     process = psutil.Process()
     sockets = [one for which in (process, process.parent()) for one in which.net_connections("inet")]
     facts = {

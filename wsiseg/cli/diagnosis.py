@@ -14,7 +14,7 @@ from wsiseg import __version__
 from wsiseg.host import available_bytes, usable_cores
 
 PACKAGES = (
-    "torch", "segmentation-models-pytorch", "timm", "safetensors", "openslide-python", "openslide-bin",
+    "torch", "openvino", "segmentation-models-pytorch", "timm", "safetensors", "openslide-python", "openslide-bin",
     "tiffslide", "tifffile", "imagecodecs", "zarr", "numcodecs", "dask", "numpy", "opencv-python-headless",
     "shapely", "pyarrow", "orjson", "click", "rich",
 )  # fmt: skip

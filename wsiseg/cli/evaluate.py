@@ -41,7 +41,7 @@ _COUNTED = {
     show_default=True,
     help="What to do with nuclei that only a box marks.",
 )
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|mps")
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|mps|openvino")
 @json_option
 def evaluate(model: str | None, data: Path, split: str, boxes: str, device: str, *, as_json: bool) -> None:
     """Score a bundle on labelled fields.

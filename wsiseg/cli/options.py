@@ -38,7 +38,7 @@ _SHARED_OPTIONS = [
         "--tissue", metavar="auto|none|FILE", default="auto", show_default=True,
         help="Where to look: found by itself, everywhere, or a mask image or GeoJSON.",
     ),
-    click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|mps"),
+    click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|mps|openvino"),
 ]  # fmt: skip
 
 _RUN_OPTIONS = [

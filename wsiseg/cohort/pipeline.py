@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from wsiseg.models.bundle import ModelBundle
     from wsiseg.run.settings import RunSettings
 
-TORCH = "wsiseg.run.pipeline:torch_predictor"
+OWN_NETWORK = "wsiseg.run.pipeline:own_predictor"
 """Makes the bundle's own network."""
 
 
@@ -42,7 +42,7 @@ class Workplace:
     """`local`, a Dask scheduler's address, or the path of its file."""
     workers: int | None = None
     """Worker processes on this machine; one a device if None."""
-    make: str = TORCH
+    make: str = OWN_NETWORK
     """`module:function` of (bundle, settings, threads) that makes the network on a worker."""
 
 

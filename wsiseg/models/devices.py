@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import torch
 
 from wsiseg.errors import SettingsError
+
+OPENVINO = "openvino"
+"""The name of the CPU where OpenVINO computes instead of torch; never chosen by `auto`, and for no training."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -36,7 +41,28 @@ def list_devices(name: str) -> list[str]:
     SettingsError
         E-DEVICE: no such device here.
     """
+    if name == OPENVINO:
+        require_openvino()
+        return [OPENVINO]
     device = choose_device(name)
     if str(device) == "cuda":
         return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     return [str(device)]
+
+
+def has_openvino() -> bool:
+    """Tell whether OpenVINO is installed, without loading it."""
+    return find_spec("openvino") is not None
+
+
+def require_openvino() -> None:
+    """Refuse to go on without OpenVINO.
+
+    Raises
+    ------
+    SettingsError
+        E-DEVICE: it is not installed.
+    """
+    if not has_openvino():
+        fix = "pip install 'wsiseg[openvino]'"
+        raise SettingsError("E-DEVICE", "OpenVINO is not installed", where="--device openvino", fix=fix)

@@ -26,9 +26,9 @@ DECODE_BYTES_PER_PIXEL = 30
 
 def forecast(plan: RunPlan) -> dict[str, Any]:
     """Forecast tiles, time, memory and disk of a run; times the network on one blank window."""
-    from wsiseg.predict import TorchPredictor
+    from wsiseg.predict import predictor_on
 
-    predictor = TorchPredictor(plan.bundle, plan.settings.device, plan.settings.batch)
+    predictor = predictor_on(plan.bundle, plan.settings.device, plan.settings.batch)
     rate = _tiles_per_second(plan, predictor)
     tissue = int(plan.wanted.sum())
     active = len(plan.layout.active_blocks())

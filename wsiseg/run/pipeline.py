@@ -98,7 +98,7 @@ def run_slide(
             folder.begin(run_record(plan, {}))
             return _already_complete(folder, settings.max_unreadable)
         with locked(folder.path):
-            return _continue(plan, slide, folder, make_predictor or torch_predictor, progress, started)
+            return _continue(plan, slide, folder, make_predictor or own_predictor, progress, started)
 
 
 def _continue(
@@ -160,11 +160,11 @@ def _warn_of_space(plan: RunPlan, folder: RunFolder, progress: Progress) -> None
         progress.note(f"{folder.path} has {free / 1e6:,.0f} MB free; the run may need {needed / 1e6:,.0f} MB")
 
 
-def torch_predictor(bundle: ModelBundle, settings: RunSettings, threads: int | None = None) -> Predictor:
+def own_predictor(bundle: ModelBundle, settings: RunSettings, threads: int | None = None) -> Predictor:
     """Load the bundle's network on the device that the settings name; torch is imported only now."""
-    from wsiseg.predict import TorchPredictor
+    from wsiseg.predict import predictor_on
 
-    return TorchPredictor(bundle, settings.device, settings.batch, threads)
+    return predictor_on(bundle, settings.device, settings.batch, threads)
 
 
 def run_record(plan: RunPlan, numerics: dict[str, Any]) -> dict[str, Any]:

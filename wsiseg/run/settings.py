@@ -30,7 +30,7 @@ class RunSettings:
     roi: Path | None = None
     """A GeoJSON of polygons, as QuPath writes it; tiles outside are not looked at."""
     device: str = "auto"
-    """`auto`, `cpu`, `cuda`, `cuda:1` or `mps`."""
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps` or `openvino`."""
     batch: int | None = None
     """Tiles in one forward pass on a GPU at most; chosen by memory if None. Nothing on a CPU."""
     workers: int | None = None

@@ -9,9 +9,10 @@ import torch
 
 from wsiseg.errors import SettingsError
 from wsiseg.host import usable_cores
-from wsiseg.models.devices import choose_device
+from wsiseg.models.devices import OPENVINO, choose_device
 from wsiseg.models.heads import make_head
 from wsiseg.models.network import load_network
+from wsiseg.predict import predictor_on
 from wsiseg.train.confusion import Confusion
 from wsiseg.train.data import COUNTED, OUTSIDE_FIELD, read_ignore, read_index, read_labels, read_rgb
 from wsiseg.train.dots import DOTS, compare_dots, labelled_by_dots, read_dots
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from wsiseg.models.heads import Head
     from wsiseg.train.data import FieldEntry
     from wsiseg.train.metrics import Counts, OutlineCounts
+
+    Pixels = npt.NDArray[np.uint8]
+    FieldMaps = Callable[[Pixels, float], Pixels]
+    """(h, w, 3) of so many um/px to (maps, h, w) at the model's."""
 
 _STRIDE_PX = 32
 """The encoder halves the image five times."""
@@ -52,7 +57,7 @@ def evaluate_bundle(
     Parameters
     ----------
     device
-        As for `choose_device`.
+        As for `choose_device`; or `openvino`, to score what a run on it would compute.
     progress
         Called with the number of fields done and their total.
     count_boxes
@@ -68,13 +73,13 @@ def evaluate_bundle(
     by_dots = labelled_by_dots(data_dir)
     entries = read_index(data_dir, split, DOTS if by_dots else "instances")
     torch.set_num_threads(usable_cores())
-    predictor = FieldPredictor(load_network(bundle), bundle.spec, choose_device(device))
+    maps_of = _field_maps(bundle, device)
     head = bundle.head()
     fields = []
     for done, entry in enumerate(entries, 1):
         name = entry.image.relative_to(data_dir).as_posix()
         rgb = read_rgb(entry.image)
-        maps = predictor.maps(rgb, entry.mpp)
+        maps = maps_of(rgb, entry.mpp)
         if by_dots:
             nuclei = compare_dots(head.decode(maps).image(), read_dots(entry.instances, rgb.shape), rgb.shape)
             fields.append(FieldScore(name, entry.group, nuclei))
@@ -86,6 +91,14 @@ def evaluate_bundle(
         progress(done, len(entries))
     boxes = "count" if count_boxes else "ignore"
     return EvaluationResult(bundle, data_dir.resolve().name, split, boxes, tuple(fields))
+
+
+def _field_maps(bundle: ModelBundle, device: str) -> FieldMaps:
+    """Load what turns fields into maps: float32 on any device of torch's, the number type of a run by OpenVINO."""
+    if device == OPENVINO:
+        predictor = predictor_on(bundle, device)
+        return lambda rgb, mpp: whole_field(predictor.predict, rgb, mpp, bundle.spec.mpp)
+    return FieldPredictor(load_network(bundle), bundle.spec, choose_device(device)).maps
 
 
 def _truth(entry: FieldEntry, shape: tuple[int, ...]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
@@ -130,18 +143,32 @@ class FieldPredictor:
         self._device = device
         self._spec = spec
 
-    @torch.inference_mode()
-    def maps(self, rgb: npt.NDArray[np.uint8], mpp: float) -> npt.NDArray[np.uint8]:
+    def maps(self, rgb: Pixels, mpp: float) -> Pixels:
         """Give (maps, h, w) at the model's mpp for an (h, w, 3) field of the given mpp."""
-        scaled = at_mpp(rgb, mpp, self._spec.mpp)
-        height, width = scaled.shape[:2]
-        padded = np.pad(scaled, ((0, -height % _STRIDE_PX), (0, -width % _STRIDE_PX), (0, 0)), mode="symmetric")
-        batch = normalised(padded[None], self._spec.mean, self._spec.std, self._device)
+        return whole_field(self._predict, rgb, mpp, self._spec.mpp)
+
+    @torch.inference_mode()
+    def _predict(self, windows: Pixels) -> Pixels:
+        batch = normalised(windows, self._spec.mean, self._spec.std, self._device)
         # Otherwise cuDNN rounds float32 to 10 bits of mantissa before it multiplies.
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            maps = self._head.activate(self._network(batch))[0, :, :height, :width]
-        quantised: npt.NDArray[np.uint8] = (maps * 255).round().to(torch.uint8).cpu().numpy()
+            maps = self._head.activate(self._network(batch))
+        quantised: Pixels = (maps * 255).round().to(torch.uint8).cpu().numpy()
         return quantised
+
+
+def whole_field(predict: Callable[[Pixels], Pixels], rgb: Pixels, mpp: float, model_mpp: float) -> Pixels:
+    """Give (maps, h, w) at the model's mpp for an (h, w, 3) field of the given mpp.
+
+    Parameters
+    ----------
+    predict
+        (n, h, w, 3) to (n, maps, h, w), with h and w multiples of 32.
+    """
+    scaled = at_mpp(rgb, mpp, model_mpp)
+    height, width = scaled.shape[:2]
+    padded = np.pad(scaled, ((0, -height % _STRIDE_PX), (0, -width % _STRIDE_PX), (0, 0)), mode="symmetric")
+    return predict(padded[None])[0, :, :height, :width]
 
 
 def to_grid(pixels: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:

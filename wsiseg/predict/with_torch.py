@@ -1,4 +1,4 @@
-"""The batched U-Net worker: windows of tiles in, uint8 maps out, one object per device.
+"""A bundle's network by torch, on any device.
 
 Normalisation, the network, its activation and the quantisation to uint8 all happen on the device, so that what
 crosses to it and back is bytes. Knows no slide, no grid and no nuclei.
@@ -6,20 +6,18 @@ crosses to it and back is bytes. Knows no slide, no grid and no nuclei.
 
 from __future__ import annotations
 
-import os
-import platform
-import sys
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
 import torch
 
 from wsiseg.errors import InternalError, ResourceError
-from wsiseg.host import keep_freed_memory, usable_cores
+from wsiseg.host import keep_freed_memory
 from wsiseg.models.devices import choose_device
 from wsiseg.models.network import load_network
+from wsiseg.predict.numerics import Numerics
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -29,102 +27,11 @@ if TYPE_CHECKING:
 BYTES_PER_PIXEL = 1200
 """Cautious estimate of activations per input pixel of the default network in fp32, for choosing a GPU's batch."""
 
-_CHOICES = (
-    "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE",
-    "MKL_CBWR", "NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "CUBLAS_WORKSPACE_CONFIG",
-)  # fmt: skip
-"""Variables of the environment that change which sums torch's libraries compute."""
-
 _DEVICE_ERRORS = ("CUDA", "cuDNN", "CUBLAS", "MPS")
 """How the messages of a device that failed begin."""
 
 _BATCH_LIMIT = {"mps": 32, "cuda": 256}
 """Tiles at once beyond which nothing gets faster: a safe guess."""
-
-
-class Predictor(Protocol):
-    """What the engine asks of a network on a device."""
-
-    @property
-    def batch(self) -> int:
-        """Tiles in one forward pass at most."""
-        ...
-
-    @property
-    def numerics(self) -> dict[str, Any]:
-        """What decides the bits of the result besides the bundle."""
-        ...
-
-    def predict(self, windows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Turn (n, h, w, 3) RGB windows into (n, channels, h, w) maps, 255 = 1.0."""
-        ...
-
-
-@dataclass(frozen=True)
-class Numerics:
-    """What decides the bits of a forward pass: equal numerics give equal bytes."""
-
-    torch_version: str
-    device: str
-    dtype: str
-    threads: int
-    cpu_capability: str
-    """Instruction sets that torch and oneDNN choose their sums by."""
-    environment: str
-    """Variables by which somebody made the libraries choose others, as `NAME=value` with spaces between."""
-
-    @classmethod
-    def of(cls, device: torch.device, threads: int | None = None) -> Numerics:
-        """Choose the numerics for a device of this machine, with so many threads or all cores on a CPU."""
-        dtype = choose_dtype(device)
-        return cls(
-            torch_version=torch.__version__,
-            device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-            dtype=str(dtype).removeprefix("torch."),
-            threads=(threads or usable_cores()) if device.type == "cpu" else 0,
-            cpu_capability=_cpu_capability() if device.type == "cpu" else "",
-            environment=" ".join(f"{name}={os.environ[name]}" for name in _CHOICES if name in os.environ),
-        )
-
-
-def _cpu_capability() -> str:
-    """Name what torch uses, and what only oneDNN does."""
-    extras = {"BF16": _has_avx512_bf16(), "AMX": _has_amx()}
-    return " ".join([torch.backends.cpu.get_cpu_capability(), *(name for name, there in extras.items() if there)])
-
-
-def choose_dtype(device: torch.device) -> torch.dtype:
-    """Give the type the network computes in: half precision where it is faster.
-
-    On CPUs bf16 pays only where the processor multiplies it at double rate: with AMX, and on AMD since Zen 4. On
-    Intel with AVX-512 bf16 alone it was measured slower than fp32.
-    """
-    if device.type == "cuda":
-        return torch.float16
-    if device.type == "cpu" and (_has_amx() or (_has_avx512_bf16() and "AMD" in _cpu_vendor())):
-        return torch.bfloat16
-    return torch.float32
-
-
-def _has_amx() -> bool:
-    check = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return bool(check and check())
-
-
-def _has_avx512_bf16() -> bool:
-    check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(check and check())
-
-
-def _cpu_vendor() -> str:
-    """The processor's vendor: the kernel's word on Linux, the interpreter's elsewhere."""
-    if sys.platform == "linux":
-        try:
-            with open("/proc/cpuinfo", encoding="ascii", errors="replace") as lines:
-                return next((line for line in lines if line.startswith("vendor_id")), "")
-        except OSError:
-            pass
-    return platform.processor()
 
 
 class TorchPredictor:
@@ -260,19 +167,3 @@ def _explained(error: RuntimeError, device: torch.device) -> RuntimeError | Reso
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
-
-
-def describe_devices() -> dict[str, object]:
-    """Say which devices there are and what `auto` would choose, for `wsiseg doctor`."""
-    chosen = Numerics.of(choose_device("auto"))
-    facts: dict[str, object] = {
-        "auto": f"{chosen.device}, {chosen.dtype}",
-        "cpu capability": torch.backends.cpu.get_cpu_capability(),
-        "cpu threads": usable_cores(),
-        "mps": torch.backends.mps.is_available(),
-        "cuda": torch.version.cuda if torch.cuda.is_available() else False,
-    }
-    for index in range(torch.cuda.device_count()):
-        properties = torch.cuda.get_device_properties(index)
-        facts[f"cuda:{index}"] = f"{properties.name}, {properties.total_memory / 1e9:.0f} GB"
-    return facts

@@ -1,0 +1,27 @@
+"""What the engine asks of a network, whatever computes it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+
+class Predictor(Protocol):
+    """What the engine asks of a network on a device."""
+
+    @property
+    def batch(self) -> int:
+        """Tiles in one forward pass at most."""
+        ...
+
+    @property
+    def numerics(self) -> dict[str, Any]:
+        """What decides the bits of the result besides the bundle."""
+        ...
+
+    def predict(self, windows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Turn (n, h, w, 3) RGB windows into (n, channels, h, w) maps, 255 = 1.0."""
+        ...
