@@ -1,6 +1,6 @@
 """How far above the floor a whole run is: its seconds over those of its parts, measured in turns in one go.
 
-    python benchmarks/floor.py SLIDE [--repeat 5]
+    python benchmarks/floor.py SLIDE [--device openvino] [--repeat 5]
 
 The floor is what the network, the reading and the decoding of the same tissue take, each alone on all cores: the
 network over the tiles without halo, pixels at hand; every tile read once; maps that lie on disk decoded. The whole
@@ -30,7 +30,7 @@ import numpy as np
 import psutil
 
 from wsiseg.host import usable_cores
-from wsiseg.predict import TorchPredictor
+from wsiseg.predict import predictor_on
 from wsiseg.run import RunPlan, RunSettings, plan_run, slide_of
 from wsiseg.run.blocks import WINDOW_TILES, BlockWork
 from wsiseg.run.gaps import read_window
@@ -65,7 +65,7 @@ class Floors:
         grid, side = layout.grid, WINDOW_TILES
         self._boxes = [grid.window_box(w) for b in self.blocks for w in grid.windows(b, layout.wanted, side)]
         self.tiles = int(self.plan.wanted.sum())
-        self._predictor = TorchPredictor(self.plan.bundle, settings.device)
+        self._predictor = predictor_on(self.plan.bundle, settings.device)
         step = max(len(self._boxes) // SAMPLE, 1)
         self._pixels = [self._read(box)[None] for box in self._boxes[::step]]
         self._decoders = ProcessPoolExecutor(
@@ -125,7 +125,7 @@ def whole_run(settings: RunSettings, out: Path, *options: str) -> dict[str, floa
     """Run the command; give its seconds, most memory of all its processes, and the seconds by stage."""
     shutil.rmtree(out, ignore_errors=True)
     command = [sys.executable, "-m", "wsiseg", "run", str(settings.slide), "--out", str(out)]
-    command += ["--model", settings.model, "--reader", settings.reader, *options]
+    command += ["--model", settings.model, "--reader", settings.reader, "--device", settings.device, *options]
     started, most = time.perf_counter(), 0
     with open(os.devnull, "w") as nowhere:
         process = psutil.Popen(command, stdout=nowhere, stderr=nowhere)
@@ -203,9 +203,10 @@ def main() -> None:
     parser.add_argument("slide", type=Path)
     parser.add_argument("--model", default="nuclei-025")
     parser.add_argument("--reader", default="openslide")
+    parser.add_argument("--device", default="auto")
     parser.add_argument("--repeat", type=int, default=5)
     args = parser.parse_args()
-    settings = RunSettings(slide=args.slide, model=args.model, reader=args.reader)
+    settings = RunSettings(slide=args.slide, model=args.model, reader=args.reader, device=args.device)
     with tempfile.TemporaryDirectory() as folder:
         print(json.dumps(measure(settings, Path(folder), args.repeat), indent=2))
 

@@ -60,7 +60,7 @@ class Share:
 
     @property
     def cpu_slots(self) -> int:
-        """Tasks beside the network; decoding takes a third of the network's time and half a GB a block."""
+        """Tasks beside the network; decoding takes a fraction of the network's time."""
         return max(self.threads // 2, 1)
 
 

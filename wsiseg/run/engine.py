@@ -71,7 +71,7 @@ class Engine:
         tiles = {block: len(self._layout.tiles_of(block)) for block in self._board.active}
         self._progress.stage("tiles", sum(tiles.values()), sum(tiles.values()) - sum(tiles[b] for b in todo))
         self._count_nuclei()
-        # Decoding takes a third of the network's time and half a GB a block: fewer threads, less memory.
+        # Decoding takes a fraction of the network's time and .2 to .4 GB a block: fewer threads, less memory.
         with ThreadPoolExecutor(max(workers // 2, 1), "decode") as decoders:
             try:
                 self._start_decoding(self._board.ready(), decoders)  # maps that a kill left
