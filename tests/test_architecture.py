@@ -52,9 +52,10 @@ def test_layers_hold():
         ("torch", {"models", "predict", "train"}),
         ("segmentation_models_pytorch", {"models"}),
         ("openvino", {"predict"}),
-        ("dask", {"stitch", "cohort"}),
+        ("dask", {"stitch", "cohort", "results"}),
         ("distributed", {"cohort"}),
-        ("zarr", {"stitch", "export", "view"}),
+        ("zarr", {"stitch", "export", "view", "results"}),
+        ("geopandas", {"results"}),
         ("click", {"cli"}),
         ("rich", {"cli"}),
         ("openslide", {"slides", "cli"}),
@@ -188,7 +189,7 @@ def test_what_changes_a_file_is_recognised(text, found):
 def test_help_and_import_load_nothing_heavy():
     heavy = ["torch", "dask", "distributed", "zarr", "openslide", "tiffslide", "numpy", "cv2"]
     code = (
-        "import sys; from wsiseg.cli import wsiseg;"
+        "import sys; import wsiseg; from wsiseg.cli import wsiseg;"
         "\ntry: wsiseg.main(['--help'], standalone_mode=False)"
         "\nexcept SystemExit: pass"
         f"\nprint([name for name in {heavy} if name in sys.modules])"

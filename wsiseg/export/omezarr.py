@@ -21,6 +21,7 @@ import numpy as np
 import orjson
 
 from wsiseg import fsio
+from wsiseg.geometry import Frame
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
     import zarr
-
-    from wsiseg.geometry import Frame
 
 Ngff = Literal["0.5", "0.4"]
 
@@ -114,6 +113,21 @@ def read_provenance(path: Path) -> dict[str, Any]:
     """Give what a store says of itself: `StoreSpec.provenance`, and the frame of its labels."""
     found: dict[str, Any] = _attributes(path / "labels" / "classes")["wsiseg"]
     return found
+
+
+def read_overview(path: Path) -> tuple[npt.NDArray[np.uint8], Frame]:
+    """Give the small picture of the slide that a store has, (height, width, 3), and its plane."""
+    import zarr
+
+    finest = _attributes(path)["multiscales"][0]["datasets"][0]
+    pixel_um = finest["coordinateTransformations"][0]["scale"][2]
+    planes = np.asarray(zarr.open_array(str(path / finest["path"]), mode="r")[:], np.uint8)
+    pixels = np.ascontiguousarray(np.moveaxis(planes, 0, 2))
+    labels = read_provenance(path)["frame"]
+    height, width = pixels.shape[:2]
+    x, y = labels["origin_level0"]
+    # Both planes begin at the same level-0 point.
+    return pixels, Frame(width, height, pixel_um / (labels["mpp"] / labels["downsample"]), (float(x), float(y)))
 
 
 def _attributes(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 import zarr
 
 from wsiseg.errors import DamageError
-from wsiseg.export.omezarr import MaskClass, mask_arrays
+from wsiseg.export.omezarr import MaskClass, mask_arrays, read_overview
 from wsiseg.geometry import Frame
 from wsiseg.view.pictures import as_png
 from wsiseg.view.pyramid import Pyramid, halved
@@ -16,7 +16,6 @@ from wsiseg.view.pyramid import Pyramid, halved
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy.typing as npt
 
 UNKNOWN = 255
 """Value of pixels that could not be read; no class has it."""
@@ -36,12 +35,11 @@ class MaskStore:
 
     def __init__(self, path: Path) -> None:
         try:
-            root = zarr.open_group(str(path), mode="r")
             labels = zarr.open_group(str(path / "labels" / "classes"), mode="r")
             about: dict[str, Any] = dict(labels.attrs)
             self.frame, self.mpp = _frame(about["wsiseg"]["frame"])
             self.classes = _classes(about.get("ome", about)["image-label"])
-            self.overview, self.overview_frame = self._overview(root)
+            self.overview, self.overview_frame = read_overview(path)
             self._levels = [zarr.open_array(str(level), mode="r") for level in mask_arrays(path).classes]
         except (OSError, KeyError, IndexError, TypeError, ValueError) as error:
             fix = "see `wsiseg verify`"
@@ -64,15 +62,6 @@ class MaskStore:
             y, x = np.ogrid[: box.height, : box.width]
             values = np.where(unknown & ((x + y) // HATCH_PX % 2 == 1), np.uint8(self._stripe), values)
         return as_png(values, self._colours)
-
-    def _overview(self, root: zarr.Group) -> tuple[npt.NDArray[np.uint8], Frame]:
-        about: dict[str, Any] = dict(root.attrs)
-        finest = about.get("ome", about)["multiscales"][0]["datasets"][0]
-        pixel_um = finest["coordinateTransformations"][0]["scale"][2]
-        pixels = np.moveaxis(np.asarray(root["0"][:], np.uint8), 0, 2)  # type: ignore[index]
-        height, width = pixels.shape[:2]
-        downsample = pixel_um / self.mpp
-        return np.ascontiguousarray(pixels), Frame(width, height, downsample, self.frame.origin)
 
     def _palette(self) -> list[tuple[int, int, int, int]]:
         colours = [(0, 0, 0, 0)] * 256
