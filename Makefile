@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 endif
 DEMO ?= demo
 
-.PHONY: help setup demo check test test-fast test-recipes test-lowest format bench default-model thesis backbones faults clean
+.PHONY: help setup demo check test test-fast test-recipes test-lowest format bench default-model thesis backbones faults docs clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -52,6 +52,10 @@ test-lowest:  ## all tests with the oldest versions that pyproject.toml allows
 	$(VENV)-lowest/bin/python -m pip install --quiet --requirement tests/lowest.txt
 	$(VENV)-lowest/bin/python -m pip install --quiet --editable ".[test]" --constraint tests/lowest.txt
 	$(VENV)-lowest/bin/python -m pytest
+
+docs: setup  ## the documentation site, in build/site
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	$(BIN)/python -m mkdocs build
 
 format: setup  ## let ruff put the code in order
 	$(BIN)/ruff check --fix .
