@@ -37,7 +37,7 @@ _SUBPIXEL_BITS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Labels:
+class LabelPyramids:
     """The mask pyramids of a run, finest level first; each level is half the one before. Axes are (y, x)."""
 
     classes: tuple[dask.array.Array, ...]
@@ -80,7 +80,7 @@ class Results:
         return found
 
     @cached_property
-    def labels(self) -> Labels:
+    def labels(self) -> LabelPyramids:
         """The mask pyramids as Dask arrays over Zarr, one chunk a shard; nothing is read before it is computed."""
         import dask.array
         import zarr
@@ -90,7 +90,7 @@ class Results:
             return dask.array.from_array(array, chunks=array.shards or array.chunks)
 
         found = mask_arrays(self._run.masks)
-        return Labels(tuple(map(lazy, found.classes)), tuple(map(lazy, found.nuclei)))
+        return LabelPyramids(tuple(map(lazy, found.classes)), tuple(map(lazy, found.nuclei)))
 
     @cached_property
     def nuclei(self) -> geopandas.GeoDataFrame:
