@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from itertools import count
 from typing import TYPE_CHECKING
 
 from faults.bench import kill
@@ -40,7 +41,9 @@ def sweep_random(bench: Bench, share: float, what: str = "toy") -> list[Row]:
     started = time.monotonic()
     bench.finish()
     whole = time.monotonic() - started
-    for number in range(max(round(RANDOM_KILLS * share / 3), 1)):
+    for number in count():
+        if row.injected >= max(round(RANDOM_KILLS * share), 1):  # a run that ended before its kill does not count
+            break
         bench.clear()
         left, kills = [], 0
         for _ in range(3):
