@@ -55,8 +55,8 @@ def tissue():
 
 
 @needs_openvino
-@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1), (torch.bfloat16, 6)])
-def test_maps_of_any_shape_are_those_of_torch_in_fp32(dtype, bound, folder, monkeypatch):
+@pytest.mark.parametrize(("dtype", "most", "mean"), [(torch.float32, 1, 0.01), (torch.bfloat16, 20, 1.0)])
+def test_maps_of_any_shape_are_those_of_torch_in_fp32(dtype, most, mean, folder, monkeypatch):
     random = np.random.default_rng(0)
     monkeypatch.setattr(numerics, "choose_dtype", lambda _device: dtype)
     found = predictor_on(load_bundle(folder), "openvino")
@@ -68,7 +68,9 @@ def test_maps_of_any_shape_are_those_of_torch_in_fp32(dtype, bound, folder, monk
         maps, truth = found.predict(windows), expected.predict(windows)
         assert (maps.shape, maps.dtype) == ((2, 2, *shape), np.uint8)
         assert np.ptp(truth.astype(int)) > 20  # there is something to compare
-        assert np.abs(maps.astype(int) - truth).max() <= bound
+        apart = np.abs(maps.astype(int) - truth)
+        assert apart.max() <= most  # the weights are random, and so is the worst of their pixels
+        assert apart.mean() <= mean
 
 
 @needs_openvino
@@ -77,7 +79,7 @@ def test_the_mask_of_the_shipped_model_is_that_of_fp32(tissue, monkeypatch):
     maps = predictor_on(bundle, "openvino").predict(tissue[None])[0]
     monkeypatch.setattr(numerics, "choose_dtype", lambda _device: torch.float32)
     truth = TorchPredictor(bundle, "cpu").predict(tissue[None])[0]
-    mask, expected = (bundle.head().decode(each) > 0 for each in (maps, truth))
+    mask, expected = (bundle.head().decode(each).image() > 0 for each in (maps, truth))
     assert expected.mean() > 0.1
     assert (mask != expected).mean() <= MOST_FLIPPED
 
