@@ -23,5 +23,13 @@ class Predictor(Protocol):
         ...
 
     def predict(self, windows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Turn (n, h, w, 3) RGB windows into (n, channels, h, w) maps, 255 = 1.0."""
+        """Turn (n, h, w, 3) RGB windows into (n, channels, h, w) maps, 255 = 1.0; h and w are multiples of 32.
+
+        Raises
+        ------
+        ResourceError
+            E-MEMORY: not even one window fits. E-DEVICE-FAILED: the device gave up.
+        InternalError
+            E-NONFINITE: the network gave NaN or infinity.
+        """
         ...

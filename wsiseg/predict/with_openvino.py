@@ -74,24 +74,7 @@ class OpenvinoPredictor:
         return asdict(self._numerics) | {"device": OPENVINO, "openvino_version": self._library.get_version()}
 
     def predict(self, windows: Pixels) -> Pixels:
-        """Turn windows of tiles into maps, one window at a time.
-
-        Parameters
-        ----------
-        windows
-            (n, h, w, 3) RGB; h and w multiples of 32.
-
-        Returns
-        -------
-        (n, channels, h, w) uint8, 255 = 1.0.
-
-        Raises
-        ------
-        ResourceError
-            E-MEMORY: a window does not fit.
-        InternalError
-            E-NONFINITE: the network gave NaN or infinity.
-        """
+        """Turn windows of tiles into maps, one window at a time; as `Predictor.predict`."""
         return np.concatenate([self._forward(window[None]) for window in windows])
 
     def _forward(self, window: Pixels) -> Pixels:

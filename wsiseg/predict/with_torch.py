@@ -1,8 +1,4 @@
-"""A bundle's network by torch, on any device.
-
-Normalisation, the network, its activation and the quantisation to uint8 all happen on the device, so that what
-crosses to it and back is bytes. Knows no slide, no grid and no nuclei.
-"""
+"""A bundle's network by torch, on any device."""
 
 from __future__ import annotations
 
@@ -88,24 +84,7 @@ class TorchPredictor:
         return int(min(max(fitting, 1), _BATCH_LIMIT[self._device.type]))
 
     def predict(self, windows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Turn windows of tiles into maps.
-
-        Parameters
-        ----------
-        windows
-            (n, h, w, 3) RGB; h and w multiples of 32.
-
-        Returns
-        -------
-        (n, channels, h, w) uint8, 255 = 1.0.
-
-        Raises
-        ------
-        ResourceError
-            E-MEMORY: not even one window fits. E-DEVICE-FAILED: the device gave up.
-        InternalError
-            E-NONFINITE: the network gave NaN or infinity, in fp32 too.
-        """
+        """Turn windows of tiles into maps; as `Predictor.predict`, E-NONFINITE only where fp32 gives it too."""
         if self._device.type == "cpu" and len(windows) > 1:
             # oneDNN may choose other sums for another batch size; alone, a window's bits depend on nothing else.
             return np.concatenate([self.predict(window[None]) for window in windows])
