@@ -104,9 +104,11 @@ class _Counter:
 def _compute_here(tasks: list[Any], threads: int, counter: _Counter) -> Sequence[bool]:
     import dask
     from dask.callbacks import Callback
+    from dask.threaded import get
 
     with Callback(posttask=counter):
-        results: Sequence[bool] = dask.compute(*tasks, scheduler="threads", num_workers=threads)
+        # The function and not its name, for which dask would load all of distributed: half a second.
+        results: Sequence[bool] = dask.compute(*tasks, scheduler=get, num_workers=threads)
     return results
 
 
