@@ -19,6 +19,7 @@ import psutil
 
 from wsiseg.cli.display import watching
 from wsiseg.run import RunSettings, run_slide
+from wsiseg.slides import READERS
 
 
 class Blank:
@@ -57,10 +58,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("slide", type=Path)
     parser.add_argument("--network", choices=NETWORKS, default="real")
+    parser.add_argument("--reader", choices=READERS, default="openslide")
     parser.add_argument("--mpp", type=float)
     parser.add_argument("--workers", type=int)
     args = parser.parse_args()
-    settings = RunSettings(slide=args.slide, mpp=args.mpp, workers=args.workers)
+    settings = RunSettings(slide=args.slide, reader=args.reader, mpp=args.mpp, workers=args.workers)
     with tempfile.TemporaryDirectory() as folder, watching() as progress:
         outcome = run_slide(
             settings, Path(folder) / "run", progress=progress, make_predictor=NETWORKS[args.network]
@@ -69,6 +71,7 @@ def main() -> None:
     result = {
         "slide": args.slide.name,
         "network": args.network,
+        "reader": args.reader,
         "tiles": tiles,
         "nuclei": outcome.summary["nuclei"],
         "tiles_per_second_whole_run": round(tiles / seconds["total"], 1),
