@@ -60,6 +60,7 @@ def test_layers_hold():
         ("rich", {"cli"}),
         ("openslide", {"slides", "cli"}),
         ("tiffslide", {"slides"}),
+        ("imagecodecs", {"slides"}),
     ],
 )
 def test_outside_packages_stay_behind_their_fence(package, allowed):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 from slide_contract import PAINTING, SlideContract
-from synthetic import aperio_text, paint_tissue, scattered, shrunk, write_slide
+from synthetic import aperio_text, paint_tissue, scattered, set_tag, shrunk, tile_bytes, write_slide
 
 from wsiseg.errors import SlideError
 from wsiseg.geometry import Box, Frame
@@ -115,6 +115,17 @@ def test_a_jpeg_larger_than_its_tile_is_refused_before_it_is_decoded(tmp_path):
     slide = open_handle(tmp_path / "slide.svs", READERS["tiffslide"])
     with pytest.raises(SlideError, match=r"E-SLIDE-READ.*a tile holds a JPEG of 65500 x 65500 px"):
         slide.read_region((256, 256), 0, (256, 256))
+    slide.close()
+
+
+def test_a_jpeg_that_was_cut_is_refused_and_not_filled_up(tmp_path):
+    path = write_slide(tmp_path / "slide.svs", PAINTING.rgb, compression="jpeg")
+    counts = [count for _, count in tile_bytes(path)]
+    set_tag(path, 325, [counts[0] * 3 // 4, *counts[1:]])
+    slide = open_handle(path, READERS["tiffslide"])
+    with pytest.raises(SlideError, match=r"E-SLIDE-READ.*the JPEG of a tile has no end"):
+        slide.read_region((0, 0), 0, (256, 256))
+    assert slide.read_region((256, 0), 0, (256, 256)).shape == (256, 256, 3)
     slide.close()
 
 

@@ -41,8 +41,11 @@ if TYPE_CHECKING:
     from wsiseg.stitch import Part
     from wsiseg.tiling import Block, TileGrid
 
+    Picture = tuple[npt.NDArray[np.uint8], Frame]
+    """The slide, small: (height, width, 3) pixels and their plane."""
+
 OVERVIEW_PX = 2048
-"""Long side of the overview at most; it is also the image at the root of the mask store."""
+"""Long side of the overview at most."""
 
 
 class Numbered:
@@ -82,8 +85,13 @@ class Numbered:
             yield np.stack([nuclei.centroid_x, nuclei.centroid_y], axis=1)
 
 
+def small_picture(slide: Slide) -> Picture:
+    """Give what overview, report and the root of the mask store show."""
+    return thumbnail(slide, OVERVIEW_PX)
+
+
 def write_tables(
-    plan: RunPlan, nuclei: Numbered, attempt: Path, slide: Slide, meter: Meter
+    plan: RunPlan, nuclei: Numbered, attempt: Path, slide: Slide, picture: Picture, meter: Meter
 ) -> tuple[list[Staged], dict[str, Any]]:
     """Make tables and pages in the folder of an attempt; give them, and the content of the summary."""
     nuclei.progress.stage("blocks", 3 * len(nuclei.first_ids))
@@ -95,7 +103,7 @@ def write_tables(
     with meter.timed("pages"):
         summary = summarise(plan, nuclei.facts, tally)
         fields = example_fields(plan, slide, tally, nuclei)
-        pages = _write_pages(plan, attempt, nuclei, thumbnail(slide, OVERVIEW_PX), (summary, fields))
+        pages = _write_pages(plan, attempt, nuclei, picture, (summary, fields))
     return [staged(path) for path in (*tables, *pages)], summary
 
 
@@ -141,7 +149,7 @@ def _write_pages(
     plan: RunPlan,
     attempt: Path,
     nuclei: Numbered,
-    picture: tuple[npt.NDArray[np.uint8], Frame],
+    picture: Picture,
     content: tuple[dict[str, Any], list[tuple[str, bytes]]],
 ) -> tuple[Path, ...]:
     """Write overview, summary and report."""
@@ -167,7 +175,7 @@ def _gaps(summary: dict[str, Any]) -> list[npt.NDArray[np.float64]]:
     return [np.array([(x, y), (x + w, y), (x + w, y + h), (x, y + h)], float) for x, y, w, h in boxes]
 
 
-def write_masks(plan: RunPlan, nuclei: Numbered, attempt: Path, slide: Slide, meter: Meter) -> Staged:
+def write_masks(plan: RunPlan, nuclei: Numbered, attempt: Path, picture: Picture, meter: Meter) -> Staged:
     """Make the mask store in the folder of an attempt and let Dask paint it, a task a shard."""
     path = attempt / names.MASKS
     spec = plan.bundle.spec
@@ -181,7 +189,7 @@ def write_masks(plan: RunPlan, nuclei: Numbered, attempt: Path, slide: Slide, me
         provenance={"slide": plan.slide_name, "model": spec.name, "model_sha256": plan.bundle.sha256},
     )
     with meter.timed("masks"), fsio.explained(path):
-        arrays = create_store(fsio.partial_name(path), store, *thumbnail(slide, OVERVIEW_PX))
+        arrays = create_store(fsio.partial_name(path), store, *picture)
         stitch_slide(
             plan.grid,
             Parts(plan.grid, nuclei.store, nuclei.first_ids, plan.lost),
