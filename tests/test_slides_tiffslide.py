@@ -129,6 +129,25 @@ def test_a_jpeg_that_was_cut_is_refused_and_not_filled_up(tmp_path):
     slide.close()
 
 
+def test_levels_that_are_composed_of_images_are_left_to_openslide(tmp_path):
+    image = """<image><creationDate/><device model="m" version="1"/><view sizeX="{1}" sizeY="{1}" offsetX="{2}"
+        offsetY="{2}"/><pixels sizeX="512" sizeY="512"><dimension sizeX="512" sizeY="512" r="0" ifd="{0}"/>
+        <dimension sizeX="256" sizeY="256" r="1" ifd="{3}"/></pixels><scanSettings><objectiveSettings><objective>40
+        </objective></objectiveSettings><illuminationSettings><numericalAperture>1</numericalAperture>
+        <illuminationSource>brightfield</illuminationSource></illuminationSettings></scanSettings></image>"""
+    images = image.format(0, 512000, 0, 1) + image.format(2, 128000, 1000, 3)
+    space = "http://www.leica-microsystems.com/scn/2010/10/01"
+    collection = f'<collection sizeX="512000" sizeY="512000">{images}</collection>'
+    text = f'<?xml version="1.0"?><scn xmlns="{space}">{collection}</scn>'
+    path = tmp_path / "slide.scn"
+    with tifffile.TiffWriter(path, bigtiff=True) as writer:
+        for side in (512, 256, 512, 256):
+            rgb = np.zeros((side, side, 3), np.uint8)
+            writer.write(rgb, tile=(256, 256), photometric="rgb", description=text, metadata=None, software=False)
+    with pytest.raises(SlideError, match=r"E-SLIDE-FORMAT.*composed of images, as in Leica SCN"):
+        open_handle(path, READERS["tiffslide"])
+
+
 def test_strips_are_read_as_tiles_are(tmp_path):
     path = tmp_path / "strips.tif"
     tifffile.imwrite(path, PAINTING.rgb, photometric="rgb", rowsperstrip=30, compression="deflate", metadata=None)

@@ -144,7 +144,7 @@ def _open(path: Path) -> Any:  # noqa: ANN401  tiffslide is not typed
 def _check_pixels(path: Path, handle: Any) -> None:  # noqa: ANN401
     """Refuse what is not one pyramid of interleaved 8-bit RGB."""
     if "tiffslide.series-composition" in handle.properties:
-        raise SlideError("E-SLIDE-FORMAT", "tiffslide: the level is made of several images", where=path)
+        raise SlideError("E-SLIDE-FORMAT", "tiffslide: levels are composed of images, as in Leica SCN", where=path)
     for page in _level_pages(handle):
         if page.samplesperpixel not in (3, 4) or page.dtype != np.uint8 or page.planarconfig != 1:
             shape = f"{page.samplesperpixel} samples of type {page.dtype}"
