@@ -134,9 +134,9 @@ def test_decoding_is_what_its_rules_say(values, seed, scale_px, width, height):
 )
 def test_components_and_sizes_are_scipys(seed, share, side):
     mask = np.random.default_rng(seed).random((side, 30)) < share
-    foreground = Foreground.of(mask)
+    foreground = Foreground.of(mask, 1)
     inside = foreground.inside
-    components = Components.of(inside, inside & inside[foreground.below], foreground)
+    components = Components.of(foreground.inside, foreground)
     image = foreground.labels(components.runs).image()
     assert same_parts(image, ndimage.label(mask)[0])
     places = np.flatnonzero(inside)
@@ -158,9 +158,9 @@ def test_a_spiral_is_one_component(turn):
         mask[inner.y + 1, inner.x] = False
         mask[inner.y + 2, inner.x + 1] = True
     mask = np.rot90(mask, turn).copy()
-    foreground = Foreground.of(mask)
+    foreground = Foreground.of(mask, 1)
     inside = foreground.inside
-    found = Components.of(inside, inside & inside[foreground.below], foreground)
+    found = Components.of(foreground.inside, foreground)
     assert len(found) == ndimage.label(mask)[1]
 
 

@@ -31,8 +31,12 @@ if TYPE_CHECKING:
     from wsiseg.labels import Labels
 
 _FINE = 128
-"""The core is smoothed in 1/128 of its 8-bit steps, so that slopes have no flat steps to get stuck on. uint16
-because OpenCV smooths it in whole numbers: the same bits wherever the window lies."""
+"""The core is smoothed in 1/128 of its 8-bit steps, so that slopes have no flat steps to get stuck on; it still
+fits into 16 bits."""
+
+_KERNEL_SUM = 64
+"""The smoothing's weights are whole 64ths: float32 holds their sums exactly, so the bits are the same wherever the
+window lies and whatever instructions OpenCV uses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,7 @@ class Growth:
 
     def labels(self, probability: npt.NDArray[np.uint8], core: npt.NDArray[np.uint8]) -> Labels:
         """Give the labels of (h, w) maps."""
-        foreground = Foreground.of(probability >= self._threshold)
+        foreground = Foreground.of(probability, self._threshold)
         heights = _heights(core, foreground, self.settings.blur_radius_px)
         settings = self.settings
         seeds = find_seeds(heights, foreground, self._seeds)
@@ -171,11 +175,7 @@ class _Hills:
         self, labels: npt.NDArray[np.int32], min_area_px: float, max_extent_px: int
     ) -> npt.NDArray[np.int32]:
         """Make nuclei of the mask's parts that no seed has reached: small and faint ones have no core."""
-        left = self.foreground.inside & (labels == 0)
-        places = np.flatnonzero(left)
-        crossing = np.zeros_like(left)
-        crossing[places] = left[self.foreground.below[places]]
-        runs = Components.of(left, crossing, self.foreground).runs
+        runs = Components.of(self.foreground.inside & (labels == 0), self.foreground).runs
         fits = Sizes.of(runs, self.foreground).within(min_area_px, max_extent_px)
         names = np.where(fits, labels.max() + numbered(fits), 0).astype(np.int32)
         out: npt.NDArray[np.int32] = labels + runs.renamed(names).listed(len(labels))
@@ -190,13 +190,22 @@ def level_of(share: float) -> int:
 def _heights(core: npt.NDArray[np.uint8], foreground: Foreground, radius_px: int) -> npt.NDArray[np.uint16]:
     """Give the smoothed core of each listed pixel, 0 for the background."""
     width = foreground.shape[1]
-    kernel = (2 * radius_px + 1, 2 * radius_px + 1)
+    kernel = gaussian_kernel(radius_px)
+    across, down = kernel / _KERNEL_SUM, kernel * (_FINE / _KERNEL_SUM)
     heights = np.zeros(len(foreground.flat), np.uint16)
     for rows, listed in foreground.strips():
         first = max(rows.start - radius_px, 0)
-        fine = np.multiply(core[first : rows.stop + radius_px], _FINE, dtype=np.uint16)
-        smooth = cv2.GaussianBlur(fine, kernel, 0)[rows.start - first :]
-        smooth = cv2.copyMakeBorder(smooth, 0, 0, 1, 1, cv2.BORDER_CONSTANT)
-        heights[listed] = smooth.ravel()[foreground.flat[listed] - (rows.start + 1) * width]
+        around = core[first : rows.stop + radius_px]
+        smooth = np.empty((len(around), width), np.int16)
+        # Halves are rounded up: less than a half is no closer than the last digit of a product.
+        cv2.sepFilter2D(around, cv2.CV_16S, across, down, dst=smooth[:, 1:-1], delta=_FINE / _KERNEL_SUM**2 / 2)
+        heights[listed] = smooth.ravel()[foreground.flat[listed] - (first + 1) * width]
     # +1: inside the mask even a core of 0 is higher than the background.
     return (heights + np.uint16(1)) * foreground.inside
+
+
+def gaussian_kernel(radius_px: int) -> npt.NDArray[np.float32]:
+    """Give OpenCV's Gaussian kernel of a radius in whole 64ths, times 64; up to a radius of 3 it is the same."""
+    kernel = np.rint(cv2.getGaussianKernel(2 * radius_px + 1, 0).ravel() * _KERNEL_SUM).astype(np.float32)
+    kernel[radius_px] += _KERNEL_SUM - kernel.sum()
+    return kernel
