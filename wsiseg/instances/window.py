@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from wsiseg.labels import Labels
 
 
+_RUNS_AT_ONCE = 1 << 12
+"""Runs whose pixels are looked at together: their places stay in the processor's cache."""
+
+
 @dataclass(frozen=True)
 class Decoding:
     """What turns a run's maps into nuclei: the same for all its blocks."""
@@ -115,9 +119,11 @@ def _mean_over(objects: Objects, plane: npt.NDArray[np.uint8], window: Box) -> n
     """Give the mean value of a map over each object's pixels; the sums are whole numbers, hence exact."""
     lengths = (objects.runs[:, 3] - objects.runs[:, 2]).astype(np.intp)
     y = objects.runs[:, 1].astype(np.intp) - window.y
-    pixels = expand_ranges(y * window.width + objects.runs[:, 2] - window.x, lengths)
-    ends = np.cumsum(lengths)
-    first = (ends - lengths)[objects.starts]
-    sums = np.add.reduceat(plane.reshape(-1)[pixels], first, dtype=np.int64)
-    means: npt.NDArray[np.float64] = sums / np.diff(np.append(first, len(pixels)))
+    places = y * window.width + objects.runs[:, 2] - window.x
+    sums = np.empty(len(lengths), np.int64)
+    for part in (slice(first, first + _RUNS_AT_ONCE) for first in range(0, len(lengths), _RUNS_AT_ONCE)):
+        pixels = plane.reshape(-1)[expand_ranges(places[part], lengths[part])]
+        firsts = np.cumsum(lengths[part]) - lengths[part]
+        sums[part] = np.add.reduceat(pixels, firsts, dtype=np.int64)
+    means: npt.NDArray[np.float64] = np.add.reduceat(sums, objects.starts) / np.add.reduceat(lengths, objects.starts)
     return means

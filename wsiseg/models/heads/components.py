@@ -162,7 +162,9 @@ class Components:
     """The 4-connected components of some of the listed pixels."""
 
     runs: Runs
-    """Labelled by component, from 1 in no particular order."""
+    """Labelled by component, from 1 in the order of their first pixels."""
+    first: Indices
+    """Place of each component's first pixel."""
 
     @classmethod
     def of(cls, inside: npt.NDArray[np.bool_], foreground: Foreground) -> Components:
@@ -175,18 +177,19 @@ class Components:
         """
         edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
         start, stop = edges[::2], edges[1::2]
-        first = foreground.flat[start]
-        after = first + (stop - start).astype(np.int32)
-        root = _joined(len(start), *_touching(first, after, foreground.shape[1]))
-        names = np.cumsum(root == np.arange(len(root)), dtype=np.int32)
-        return cls(Runs(start, stop, names[root]))
+        begin = foreground.flat[start]
+        end = begin + (stop - start).astype(np.int32)
+        root = _joined(len(start), *_touching(begin, end, foreground.shape[1]))
+        is_root = root == np.arange(len(root))
+        names = np.cumsum(is_root, dtype=np.int32)
+        return cls(Runs(start, stop, names[root]), start[is_root])
 
     def at(self, places: Indices) -> npt.NDArray[np.int32]:
         """Give the component at places of the list, each in one."""
         return self.runs.label[np.searchsorted(self.runs.start, places, "right") - 1]
 
     def __len__(self) -> int:
-        return int(self.runs.label.max(initial=0))
+        return len(self.first)
 
 
 def _joined(count: int, upper: npt.NDArray[np.integer], lower: npt.NDArray[np.integer]) -> Indices:
@@ -261,7 +264,7 @@ def _places_below(
         shift[upper] - shift[lower] + width,
     )
     below = steps.listed(int(ends[-1]))
-    below[below > 0] += np.flatnonzero(below).astype(np.int32)
+    below += np.arange(len(below), dtype=np.int32) * (below > 0)
     return below
 
 

@@ -39,6 +39,10 @@ _KERNEL_SUM = 64
 window lies and whatever instructions OpenCV uses."""
 
 
+_AT_ONCE = 1 << 14
+"""Pixels that look at their neighbours together."""
+
+
 @dataclass(frozen=True, slots=True)
 class GrowthSettings:
     """Thresholds of the decoding, in pixels of the maps and on the maps' scale of 0 to 1."""
@@ -134,13 +138,9 @@ class _Hills:
     def climb(self, seed: npt.NDArray[np.int32], doublings: int) -> npt.NDArray[np.int32]:
         """Give each pixel the seed that it meets within 2 ** doublings steps uphill, or 0."""
         waiting = np.flatnonzero(self.foreground.inside & (seed == 0))
-        highest, best = waiting, self.heights[waiting]
-        for neighbour in self._neighbours(waiting):
-            height = self.heights[neighbour]
-            highest = np.where(height > best, neighbour, highest)
-            best = np.maximum(best, height)
         target = np.arange(len(seed), dtype=np.int32)
-        target[waiting] = highest
+        for part in _pieces(waiting):
+            target[part] = self._uphill(part)
         climbing = waiting
         for _ in range(doublings):
             reached = target[climbing]
@@ -152,6 +152,16 @@ class _Hills:
         found = seed.copy()
         found[waiting] = seed[target[waiting]]
         return found
+
+    def _uphill(self, places: npt.NDArray[np.intp]) -> npt.NDArray[np.integer]:
+        """Give the place of each one's highest neighbour, or its own where none is higher."""
+        highest: npt.NDArray[np.integer] = places
+        best = self.heights[places]
+        for neighbour in self._neighbours(places):
+            height = self.heights[neighbour]
+            highest = np.where(height > best, neighbour, highest)
+            best = np.maximum(best, height)
+        return highest
 
     def spread(self, labels: npt.NDArray[np.int32], layers: int) -> npt.NDArray[np.int32]:
         """Let labels grow into unlabelled pixels, each to the label of its highest labelled neighbour."""
@@ -180,6 +190,11 @@ class _Hills:
         names = np.where(fits, labels.max() + numbered(fits), 0).astype(np.int32)
         out: npt.NDArray[np.int32] = labels + runs.renamed(names).listed(len(labels))
         return out
+
+
+def _pieces(places: npt.NDArray[np.intp]) -> Iterator[npt.NDArray[np.intp]]:
+    """Cut a list into pieces that stay in the processor's cache, with what is made of them."""
+    return (places[first : first + _AT_ONCE] for first in range(0, len(places), _AT_ONCE))
 
 
 def level_of(share: float) -> int:

@@ -86,7 +86,7 @@ def _cuts(core: npt.NDArray[np.integer], foreground: Foreground, rule: SeedRule)
         sizes = Sizes.of(runs, foreground)
         parent = np.zeros(len(components) + 1, np.int32)
         if around is not None:
-            parent[runs.label] = around.at(runs.start)
+            parent[1:] = around.at(components.first)
         reached = np.zeros(len(parent), np.bool_)
         reached[components.at(beginnings(core >= level + rule.prominence))] = True
         whole = sizes.within(rule.min_area_px, rule.max_extent_px)
