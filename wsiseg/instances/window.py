@@ -125,5 +125,7 @@ def _mean_over(objects: Objects, plane: npt.NDArray[np.uint8], window: Box) -> n
         pixels = plane.reshape(-1)[expand_ranges(places[part], lengths[part])]
         firsts = np.cumsum(lengths[part]) - lengths[part]
         sums[part] = np.add.reduceat(pixels, firsts, dtype=np.int64)
-    means: npt.NDArray[np.float64] = np.add.reduceat(sums, objects.starts) / np.add.reduceat(lengths, objects.starts)
+    means: npt.NDArray[np.float64] = np.add.reduceat(sums, objects.starts) / np.add.reduceat(
+        lengths, objects.starts
+    )
     return means
