@@ -41,7 +41,7 @@ class Foreground:
     flat: npt.NDArray[np.int32]
     """(n,): flat index of each listed pixel in the framed image; int32, as the list is the most of the memory."""
     below: npt.NDArray[np.int32]
-    """(n,): place in the list of the pixel below, 0 where that is not listed."""
+    """(n,): place in the list of the pixel below, 0 where that is not set."""
     inside: npt.NDArray[np.bool_]
     """(n,): whether the pixel is set."""
     shape: tuple[int, int]
@@ -71,7 +71,7 @@ class Foreground:
             yield slice(*row), slice(*listed)
 
     def above(self) -> npt.NDArray[np.int32]:
-        """Give the place in the list of each pixel's upper neighbour, 0 where that is not listed."""
+        """Give the place in the list of each pixel's upper neighbour, 0 where that is not set."""
         above = np.zeros_like(self.below)
         above[self.below] = np.arange(len(above), dtype=np.int32)
         above[0] = 0

@@ -221,6 +221,7 @@ def _heights(core: npt.NDArray[np.uint8], foreground: Foreground, radius_px: int
 
 def gaussian_kernel(radius_px: int) -> npt.NDArray[np.float32]:
     """Give OpenCV's Gaussian kernel of a radius in whole 64ths, times 64; up to a radius of 3 it is the same."""
-    kernel = np.rint(cv2.getGaussianKernel(2 * radius_px + 1, 0).ravel() * _KERNEL_SUM).astype(np.float32)
+    weights = cv2.getGaussianKernel(2 * radius_px + 1, 0).ravel() * _KERNEL_SUM
+    kernel: npt.NDArray[np.float32] = np.rint(weights).astype(np.float32)
     kernel[radius_px] += _KERNEL_SUM - kernel.sum()
     return kernel
