@@ -159,7 +159,7 @@ def test_the_list_holds_the_mask_and_its_neighbours(seed, share, side):
     assert foreground.flat[0] == 0
     assert not framed[foreground.flat[~foreground.inside]].any()
     places = np.flatnonzero(foreground.inside)
-    for step, neighbours in ((width, foreground.below), (-width, foreground.above())):
+    for step, neighbours in zip((-width, width), foreground.above_and_below(), strict=True):
         expected = foreground.flat[places] + step
         np.testing.assert_array_equal(foreground.flat[neighbours[places]], np.where(framed[expected], expected, 0))
 

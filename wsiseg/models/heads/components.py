@@ -40,8 +40,6 @@ class Foreground:
 
     flat: npt.NDArray[np.int32]
     """(n,): flat index of each listed pixel in the framed image; int32, as the list is the most of the memory."""
-    below: npt.NDArray[np.int32]
-    """(n,): place in the list of the pixel below, 0 where that is not set."""
     inside: npt.NDArray[np.bool_]
     """(n,): whether the pixel is set."""
     shape: tuple[int, int]
@@ -57,7 +55,7 @@ class Foreground:
         flat += np.arange(len(flat), dtype=np.int32)
         inside = np.ones(len(flat), np.bool_)
         inside[ends - 1] = False
-        return cls(flat, _places_below(first, after, ends, shape[1]), inside, shape)
+        return cls(flat, inside, shape)
 
     def strips(self) -> Iterator[tuple[slice, slice]]:
         """Give the rows of the image without its frame, some at a time, and the places of their listed pixels.
@@ -70,12 +68,29 @@ class Foreground:
         for row, listed in zip(pairwise(edges), pairwise(places), strict=True):
             yield slice(*row), slice(*listed)
 
-    def above(self) -> npt.NDArray[np.int32]:
-        """Give the place in the list of each pixel's upper neighbour, 0 where that is not set."""
-        above = np.zeros_like(self.below)
-        above[self.below] = np.arange(len(above), dtype=np.int32)
-        above[0] = 0
-        return above
+    def spans(self, chosen: npt.NDArray[np.bool_]) -> tuple[Indices, npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Give the spans of some set pixels: where each begins in the list, begins in the image and ends there."""
+        edges = np.flatnonzero(chosen[1:] != chosen[:-1]) + 1
+        start = edges[::2]
+        first = self.flat[start]
+        return start, first, first + (edges[1::2] - start).astype(np.int32)
+
+    def above_and_below(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Give the places in the list of the pixels above and below each, 0 where they are not set."""
+        start, first, after = self.spans(self.inside)
+        width = np.int32(self.shape[1])
+        upper, lower = _touching(first, after, width)
+        shift = first - start.astype(np.int32)  # from a place in the list to the image
+        begin = np.maximum(first[upper], first[lower] - width) - shift[upper]
+        end = np.minimum(after[upper], after[lower] - width) - shift[upper]
+        # Wherever two spans touch, what lies below is as much further in the list.
+        step = shift[upper] - shift[lower] + width
+        places = np.arange(len(self.flat), dtype=np.int32)
+        below = Runs(begin, end, step).listed(len(places))
+        below += places * (below > 0)
+        above = Runs(begin + step, end + step, step).listed(len(places))
+        above = (places - above) * (above > 0)
+        return above, below
 
     def labels(self, runs: Runs) -> Labels:
         """Give the labels that runs of the list are in the image."""
@@ -88,9 +103,9 @@ class Foreground:
 class Runs:
     """Runs of listed pixels that have the same label."""
 
-    start: Indices
+    start: npt.NDArray[np.integer]
     """(m,): place of the first pixel in the list."""
-    stop: Indices
+    stop: npt.NDArray[np.integer]
     """(m,): place after the last."""
     label: npt.NDArray[np.int32]
     """(m,): from 1."""
@@ -175,14 +190,11 @@ class Components:
         inside
             (n,): the listed pixels to look at, never one of background.
         """
-        edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
-        start, stop = edges[::2], edges[1::2]
-        begin = foreground.flat[start]
-        end = begin + (stop - start).astype(np.int32)
-        root = _joined(len(start), *_touching(begin, end, foreground.shape[1]))
+        start, first, after = foreground.spans(inside)
+        root = _joined(len(start), *_touching(first, after, np.int32(foreground.shape[1])))
         is_root = root == np.arange(len(root))
         names = np.cumsum(is_root, dtype=np.int32)
-        return cls(Runs(start, stop, names[root]), start[is_root])
+        return cls(Runs(start, start + (after - first), names[root]), start[is_root])
 
     def at(self, places: Indices) -> npt.NDArray[np.int32]:
         """Give the component at places of the list, each in one."""
@@ -236,36 +248,9 @@ def _touching(first: npt.NDArray[np.int32], after: npt.NDArray[np.int32], width:
     first, after
         Sorted flat indices of an image that is `width` wide, with a pixel of background after each span.
     """
-    lowest = np.searchsorted(after, first + np.int32(width), "right")
-    counts = np.searchsorted(first, after + np.int32(width)) - lowest
+    lowest = np.searchsorted(after, first + width, "right")
+    counts = np.searchsorted(first, after + width) - lowest
     return np.repeat(np.arange(len(first)), counts), expand_ranges(lowest, counts)
-
-
-def _places_below(
-    first: npt.NDArray[np.int32], after: npt.NDArray[np.int32], ends: npt.NDArray[np.int32], width: int
-) -> npt.NDArray[np.int32]:
-    """Give the place in the list of the set pixel below each, 0 where there is none.
-
-    Parameters
-    ----------
-    first, after
-        Where the spans begin and end in the image.
-    ends
-        The place in the list after each span's pixel of background.
-    """
-    upper, lower = _touching(first, after, width)
-    shift = after + 1 - ends  # from a place in the list to the image
-    start = np.maximum(first[upper], first[lower] - width)
-    stop = np.minimum(after[upper], after[lower] - width)
-    # What lies below lies as much further in the list wherever two spans touch.
-    steps = Runs(
-        (start - shift[upper]).astype(np.intp),
-        (stop - shift[upper]).astype(np.intp),
-        shift[upper] - shift[lower] + width,
-    )
-    below = steps.listed(int(ends[-1]))
-    below += np.arange(len(below), dtype=np.int32) * (below > 0)
-    return below
 
 
 def beginnings(chosen: npt.NDArray[np.bool_]) -> Indices:

@@ -126,14 +126,14 @@ class _Hills:
     def __init__(self, foreground: Foreground, heights: npt.NDArray[np.uint16]) -> None:
         self.foreground = foreground
         self.heights = heights
-        self._above = foreground.above()
+        self._above, self._below = foreground.above_and_below()
 
     def _neighbours(self, places: npt.NDArray[np.intp]) -> Iterator[npt.NDArray[np.integer]]:
         """Give the places of the neighbours; this fixed order decides between those of equal height."""
         yield self._above[places]
         yield places - 1
         yield places + 1
-        yield self.foreground.below[places]
+        yield self._below[places]
 
     def climb(self, seed: npt.NDArray[np.int32], doublings: int) -> npt.NDArray[np.int32]:
         """Give each pixel the seed that it meets within 2 ** doublings steps uphill, or 0."""
