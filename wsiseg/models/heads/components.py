@@ -78,7 +78,7 @@ class Foreground:
     def above_and_below(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """Give the places in the list of the pixels above and below each, 0 where they are not set."""
         start, first, after = self.spans(self.inside)
-        width = np.int32(self.shape[1])
+        width = self.shape[1]
         upper, lower = _touching(first, after, width)
         shift = first - start.astype(np.int32)  # from a place in the list to the image
         begin = np.maximum(first[upper], first[lower] - width) - shift[upper]
@@ -191,7 +191,7 @@ class Components:
             (n,): the listed pixels to look at, never one of background.
         """
         start, first, after = foreground.spans(inside)
-        root = _joined(len(start), *_touching(first, after, np.int32(foreground.shape[1])))
+        root = _joined(len(start), *_touching(first, after, foreground.shape[1]))
         is_root = root == np.arange(len(root))
         names = np.cumsum(is_root, dtype=np.int32)
         return cls(Runs(start, start + (after - first), names[root]), start[is_root])
