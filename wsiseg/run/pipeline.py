@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 _DECISIVE = (
     "segmentation-models-pytorch", "timm", "numpy", "pillow", "shapely", "pyarrow", "orjson", "zarr", "numcodecs",
+    "scipy",
 )  # fmt: skip
 """Packages whose version may change a run's bytes, beside torch, which is among the numerics."""
 
