@@ -123,7 +123,6 @@ WRITERS = {
     ("export/omezarr.py", "create_group"): PARTIAL,
     ("export/overview.py", "save"): IN_MEMORY,
     ("export/parquet.py", "ParquetWriter"): PARTIAL,
-    ("run/stores.py", "save"): IN_MEMORY,
     ("slides/shared.py", "tempfile.TemporaryFile"): "memory that is shared with the reading process",
     ("train/checkpoint.py", "save_file"): PARTIAL,
     ("train/export.py", "save"): IN_MEMORY,
