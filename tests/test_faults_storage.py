@@ -229,18 +229,23 @@ def test_a_missing_file_is_not_waited_for(tmp_path, monkeypatch):
         fsio.read(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("spoil", ["short", "gone"])
-def test_maps_that_vanish_during_the_run_are_an_error_and_not_background(spoil, made, out):
+@pytest.mark.parametrize("spoil", ["short", "gone", "flipped"])
+def test_maps_that_vanish_or_change_during_the_run_are_an_error_and_not_background(spoil, made, out):
     def act():
         path = out / "work" / "maps" / "r000c000.tiles"
         if spoil == "gone":
             path.unlink()
-        else:
+        elif spoil == "short":
             path.write_bytes(path.read_bytes()[:1000])
+        else:
+            data = bytearray(path.read_bytes())
+            data[-1] ^= 1
+            path.write_bytes(data)
 
     with pytest.raises(ResourceError) as refused:
         made.run(out, Failing(last=2, act=act))
     assert refused.value.code == "E-IO"
+    assert "r000c000.tiles" in str(refused.value)
     assert_recovers(made, out)
 
 
