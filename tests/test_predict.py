@@ -57,6 +57,17 @@ def test_batch_does_not_change_a_bit(predictor, windows):
     assert np.array_equal(whole, single)
 
 
+@pytest.mark.parametrize(("threads", "a_window"), [(1, 1), (2, 1), (4, 1), (8, 2)])
+def test_up_to_four_cores_give_the_same_bits(threads, a_window, bundle, windows):
+    """Each core has a window of its own, so that nobody waits for another one's part of a layer."""
+    alone, found = (TorchPredictor(bundle, "cpu", threads=count) for count in (1, threads))
+    assert found.numerics["threads"] == a_window
+    assert found.batch == 16 * min(threads, 4)
+    if a_window == 1:
+        assert found.numerics == alone.numerics
+        assert np.array_equal(found.predict(windows), alone.predict(windows))
+
+
 def failing_forward(predictor, monkeypatch, largest, error):
     real = predictor._forward
 

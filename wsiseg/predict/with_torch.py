@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import psutil
 import torch
 
 from wsiseg.errors import InternalError, ResourceError
-from wsiseg.host import keep_freed_memory
+from wsiseg.host import keep_freed_memory, usable_cores
 from wsiseg.models.devices import choose_device
 from wsiseg.models.network import load_network
 from wsiseg.predict.fusion import fold_batch_norm, fuse_activations
@@ -32,6 +33,11 @@ _DEVICE_ERRORS = ("CUDA", "cuDNN", "CUBLAS", "MPS")
 _BATCH_LIMIT = {"mps": 32, "cuda": 256}
 """Tiles at once beyond which nothing gets faster: a safe guess."""
 
+_MOST_STREAMS = 4
+"""Windows that a CPU works on at a time; each takes some 300 MB."""
+_WINDOW_TILES = 16
+"""Tiles of the largest window."""
+
 
 class TorchPredictor:
     """The network of a bundle on one device.
@@ -43,27 +49,31 @@ class TorchPredictor:
     device
         As for `choose_device`.
     batch
-        Tiles in one forward pass on a GPU at most; chosen by memory if None, halved when memory runs out. A CPU
-        takes one window at a time, which is as fast.
+        Tiles in one forward pass on a GPU at most; chosen by memory if None, halved when memory runs out.
     threads
-        Of a forward pass on a CPU; the usable cores if None.
+        For all windows that a CPU works on at a time; the usable cores if None. Each window has its own: threads
+        that share one wait for each other after every layer, and for ever on a busy machine.
     """
 
     def __init__(
         self, bundle: ModelBundle, device: str = "auto", batch: int | None = None, threads: int | None = None
     ) -> None:
         self._device = choose_device(device)
-        self._numerics = Numerics.of(self._device, threads)
+        threads = threads or usable_cores()
+        streams = min(threads, _MOST_STREAMS)
+        self._numerics = Numerics.of(self._device, threads // streams)
         if self._device.type == "cpu":
-            torch.set_num_threads(self._numerics.threads)
             keep_freed_memory()
+        # torch counts the threads that it may use for each thread that calls it.
+        begin = torch.set_num_threads, (self._numerics.threads or 1,)
+        self._streams = ThreadPoolExecutor(streams, "forward", *begin)
         self._bundle, spec = bundle, bundle.spec
         self._head = bundle.head()
         self._dtype: torch.dtype = getattr(torch, self._numerics.dtype)
         self._network = self._network_in(self._dtype)
         self._mean = torch.tensor(spec.mean, device=self._device).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(spec.std, device=self._device).view(1, 3, 1, 1) * 255
-        self.batch = 1
+        self.batch = streams * _WINDOW_TILES
         if self._device.type != "cpu":
             self.batch = batch or self._batch_by_memory((spec.tile_px + 2 * spec.halo_px) ** 2)
         self._chosen_batch = self.batch
@@ -99,9 +109,8 @@ class TorchPredictor:
 
     def predict(self, windows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Turn windows of tiles into maps; as `Predictor.predict`, E-NONFINITE only where fp32 gives it too."""
-        if self._device.type == "cpu" and len(windows) > 1:
-            # oneDNN may choose other sums for another batch size; alone, a window's bits depend on nothing else.
-            return np.concatenate([self.predict(window[None]) for window in windows])
+        if self._device.type == "cpu":
+            return np.concatenate(list(self._streams.map(self._alone, windows)))
         try:
             return self._forward(windows)
         except RuntimeError as error:
@@ -112,6 +121,13 @@ class TorchPredictor:
         half = len(windows) // 2
         self.batch = max(self.batch // 2, 1)
         return np.concatenate([self.predict(windows[:half]), self.predict(windows[half:])])
+
+    def _alone(self, window: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Turn one window into maps: its bits depend on nothing else, as oneDNN's may on the size of a batch."""
+        try:
+            return self._forward(window[None])
+        except RuntimeError as error:
+            raise _explained(error, self._device) from error
 
     def _forward(self, windows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         pixels = torch.from_numpy(windows)

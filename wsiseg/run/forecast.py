@@ -69,8 +69,9 @@ def disk_bytes(plan: RunPlan) -> int:
 def _tiles_per_second(plan: RunPlan, predictor: Predictor) -> float:
     """Time the second of two forward passes; the first one warms up."""
     side = WINDOW_TILES * plan.grid.tile_px + 2 * plan.layout.halo_px
-    blank = np.full((1, side, side, 3), 240, np.uint8)
+    windows = max(predictor.batch // WINDOW_TILES**2, 1)
+    blank = np.full((windows, side, side, 3), 240, np.uint8)
     predictor.predict(blank)
     started = time.perf_counter()
     predictor.predict(blank)
-    return WINDOW_TILES**2 / (time.perf_counter() - started)
+    return windows * WINDOW_TILES**2 / (time.perf_counter() - started)
