@@ -22,13 +22,13 @@ from synthetic import corrupt_tile, paint_tissue, scattered, write_slide
 from toy import describe_bundle, run_toy, toy_spec
 
 from wsiseg.cli import _status
-from wsiseg.export import EXPORTERS, MASK_EXPORTERS
+from wsiseg.export import FORMATS
 from wsiseg.run import State, inspect_run
 from wsiseg.run.finished import open_finished
 from wsiseg.slides import READERS
 
 SIZE = (1090, 700)
-POLYGONS = ("geojson", "geoparquet", "flatgeobuf", "dsa")
+POLYGONS = ("geojson", "geoparquet", "flatgeobuf", "dsa", "spatialdata")
 """Formats that have outlines."""
 
 
@@ -135,7 +135,37 @@ def read_ome_tiff(path, run):
     return Content(found, np.count_nonzero(classes) * about["frame"]["mpp"] ** 2)
 
 
+def read_spatialdata(path, run):
+    spatialdata = pytest.importorskip("spatialdata")
+    data = spatialdata.read_zarr(path)
+    table, shapes = data.tables["measurements"], data.shapes["nuclei"]
+    assert data.attrs["wsiseg"]["coords"] == "level 0"
+    assert shapes.index.tolist() == table.obs["id"].tolist() == list(range(1, len(shapes) + 1))
+    assert_masks_are_where_outlines_are(spatialdata, data)
+    area = table[:, "area_um2"].X.astype(float).sum()
+    return Content(Counter(table.obs["class"]), area, shapes.geometry.to_numpy())
+
+
+def assert_masks_are_where_outlines_are(spatialdata, data):
+    """Every mask is the store's, and its pixels lie in the outlines in both coordinate systems."""
+    from spatialdata.transformations import get_transformation
+
+    labels = data.labels["labels_nuclei"]["scale0"].image
+    assert len(data.labels["labels_nuclei"].children) > 1
+    for system in ("global", "um"):
+        to_shapes, to_labels = (
+            get_transformation(data[name], system).to_affine_matrix(("x", "y"), ("x", "y"))
+            for name in ("nuclei", "labels_nuclei")
+        )
+        for number in (1, 50, 100):
+            y, x = np.nonzero(labels.values == number)
+            middle = to_labels @ [x.mean() + 0.5, y.mean() + 0.5, 1]
+            of_outline = data.shapes["nuclei"].geometry.loc[number].centroid
+            assert middle[:2] == pytest.approx((to_shapes @ [of_outline.x, of_outline.y, 1])[:2], abs=0.5)
+
+
 READ = {
+    "spatialdata": read_spatialdata,
     "geojson": read_geojson,
     "geoparquet": read_geoparquet,
     "flatgeobuf": read_flatgeobuf,
@@ -145,8 +175,10 @@ READ = {
 }
 
 
-@pytest.mark.parametrize("to", [*EXPORTERS, *MASK_EXPORTERS])
+@pytest.mark.parametrize("to", list(FORMATS))
 def test_every_format_holds_the_same_nuclei(run, whole, tmp_path, to, capsys):
+    if to == "spatialdata":
+        pytest.importorskip("spatialdata", reason="pip install 'wsiseg[spatialdata]', which brings an older dask")
     path = export(run, to, tmp_path / "n")
     assert capsys.readouterr().out == f"{path}\n"
     found = READ[to](path, run)
@@ -311,4 +343,11 @@ def test_without_gdal_flatgeobuf_names_the_extra(run, tmp_path, monkeypatch, cap
     monkeypatch.setitem(__import__("sys").modules, "pyogrio", None)
     assert _status(["export", str(run), "--to", "flatgeobuf", "-o", str(tmp_path / "n")]) == 2
     assert "wsiseg[export]" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_its_library_spatialdata_names_the_extra(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(__import__("sys").modules, "spatialdata", None)
+    assert _status(["export", str(run), "--to", "spatialdata", "-o", str(tmp_path / "n")]) == 2
+    assert "wsiseg[spatialdata]" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
