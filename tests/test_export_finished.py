@@ -14,22 +14,26 @@ from dataclasses import dataclass
 import bounded_reader
 import numpy as np
 import openslide
+import pyarrow.parquet as pq
 import pytest
 import shapely
 import tifffile
 import zarr
+from strict_html import StrictPage
 from synthetic import corrupt_tile, paint_tissue, scattered, write_slide
-from toy import describe_bundle, run_toy, toy_spec
+from toy import TILE_PX, describe_bundle, run_toy, toy_spec
 
 from wsiseg.cli import _status
 from wsiseg.export import FORMATS
 from wsiseg.run import State, inspect_run
+from wsiseg.run.fields import FIELD_TILES, OF_EACH
 from wsiseg.run.finished import open_finished
 from wsiseg.slides import READERS
 
 SIZE = (1090, 700)
 POLYGONS = ("geojson", "geoparquet", "flatgeobuf", "dsa", "spatialdata")
 """Formats that have outlines."""
+CAPTION = r"([\d,]+) nuclei per mm² \(([\d,]+) here\), mean probability ([\d.]+); centre at x ([\d,]+), y ([\d,]+)"
 
 
 @pytest.fixture(scope="module")
@@ -351,3 +355,21 @@ def test_without_its_library_spatialdata_names_the_extra(run, tmp_path, monkeypa
     assert _status(["export", str(run), "--to", "spatialdata", "-o", str(tmp_path / "n")]) == 2
     assert "wsiseg[spatialdata]" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_report_shows_fields_of_which_each_caption_is_true(run):
+    page = StrictPage((run / "report.html").read_text(encoding="utf-8"))
+    # Four nuclei a field are too few to call one the least certain.
+    assert sum(tag == "img" for tag, _ in page.tags) == 1 + 2 * OF_EACH
+    assert {"Drawn at random", "The densest"} < set(page.texts)
+    table = pq.read_table(run / "nuclei.parquet").to_pydict()
+    field_px = FIELD_TILES * TILE_PX
+    place = np.stack([table["anchor_x"], table["anchor_y"]], axis=1) // field_px
+    captions = [re.fullmatch(CAPTION, text) for text in page.texts]
+    captions = [[float(part.replace(",", "")) for part in found.groups()] for found in captions if found]
+    assert len(captions) == 2 * OF_EACH
+    for density, count, probability, x, y in captions:
+        inside = (place == (int(x) // field_px, int(y) // field_px)).all(axis=1)
+        assert inside.sum() == count
+        assert np.mean(np.array(table["probability"])[inside]) == pytest.approx(probability, abs=0.006)
+        assert density == pytest.approx(count / (field_px * toy_spec().mpp / 1000) ** 2, rel=0.01)
