@@ -118,7 +118,6 @@ WRITERS = {
     ("export/flatgeobuf.py", "write_arrow"): PARTIAL,
     ("export/geojson.py", "GzipFile"): PARTIAL,
     ("export/geojson.py", "ZipFile"): PARTIAL,
-    ("export/field.py", "save"): IN_MEMORY,
     ("export/geojson.py", "open"): "an entry of the zip",
     ("export/ometiff.py", "TiffWriter"): PARTIAL,
     ("export/omezarr.py", "create_group"): PARTIAL,

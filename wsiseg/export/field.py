@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 import cv2
@@ -24,19 +23,19 @@ _BARS_UM = (200, 100, 50, 20, 10, 5)
 _INK, _PAPER = (20, 20, 24), (255, 255, 255)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Field:
     """One example field."""
 
     kind: str
     """Why it was chosen; fields of one kind stand together."""
     caption: str
-    picture: bytes
-    """PNG."""
+    picture: npt.NDArray[np.uint8]
+    """(height, width, 3) RGB."""
 
 
-def draw_field(rgb: npt.NDArray[np.uint8], polygons: Iterable[Polygon], mpp: float) -> bytes:
-    """Draw outlines of nuclei and a scale bar on a piece of the slide, enlarged, and give it as PNG.
+def draw_field(rgb: npt.NDArray[np.uint8], polygons: Iterable[Polygon], mpp: float) -> npt.NDArray[np.uint8]:
+    """Draw outlines of nuclei and a scale bar on a piece of the slide, enlarged `ZOOM` times.
 
     Parameters
     ----------
@@ -56,9 +55,7 @@ def draw_field(rgb: npt.NDArray[np.uint8], polygons: Iterable[Polygon], mpp: flo
     cv2.polylines(canvas, rings, isClosed=True, color=FIELD_OUTLINE, thickness=2, lineType=cv2.LINE_AA, shift=bits)
     picture = Image.fromarray(canvas)
     _draw_scale_bar(picture, mpp / ZOOM)
-    out = BytesIO()
-    picture.save(out, "PNG")
-    return out.getvalue()
+    return np.asarray(picture)
 
 
 def _draw_scale_bar(picture: Image.Image, pixel_um: float) -> None:

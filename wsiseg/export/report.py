@@ -19,6 +19,8 @@ from wsiseg.export.trust import VERDICTS, findings, verdict
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy.typing as npt
+
     from wsiseg.export.field import Field
 
 LONGEST_PX, FIELD_PX = 1600, 800
@@ -72,17 +74,13 @@ def render_report(summary: Mapping[str, Any], record: Mapping[str, Any], images:
     return document(Page(summary["slide"]["name"], "Nuclei of a slide", summary["wsiseg_version"]), sections)
 
 
-def _picture(png: bytes, alternative: str, longest_px: int = LONGEST_PX) -> str:
+def _picture(rgb: npt.NDArray[np.uint8], alternative: str, longest_px: int) -> str:
     """Embed a picture, small enough to be sent by mail."""
-    pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise ValueError("a picture of the report is not a PNG")
-    height, width = pixels.shape[:2]
+    height, width = rgb.shape[:2]
     shrink = min(longest_px / max(height, width), 1.0)
     size = max(round(width * shrink), 1), max(round(height * shrink), 1)
-    _, jpeg = cv2.imencode(
-        ".jpg", cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), [cv2.IMWRITE_JPEG_QUALITY, 88]
-    )
+    smaller = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)[..., ::-1]
+    _, jpeg = cv2.imencode(".jpg", smaller, [cv2.IMWRITE_JPEG_QUALITY, 88])
     data = b64encode(jpeg.tobytes()).decode("ascii")
     place = f'width="{size[0]}" height="{size[1]}" alt="{text(alternative)}"'
     return f'<img src="data:image/jpeg;base64,{data}" {place}>'
@@ -117,7 +115,11 @@ def _overview(summary: Mapping[str, Any], images: ReportImages) -> str:
         f"The slide with the density of its {summary['nuclei']:,} nuclei: the darker the blue, the more nuclei "
         "per mm² of tissue. The legend below the picture has the scale."
     )
-    picture = _picture(images.overview, "The slide, with a map of how dense the nuclei lie")
+    pixels = cv2.imdecode(np.frombuffer(images.overview, np.uint8), cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise ValueError("the overview is not a PNG")
+    rgb = np.asarray(pixels[..., ::-1], np.uint8)
+    picture = _picture(rgb, "The slide, with a map of how dense the nuclei lie", LONGEST_PX)
     return section("Overview", f'<figure class="wide">{picture}<figcaption>{caption}</figcaption></figure>')
 
 
