@@ -64,8 +64,8 @@ format: setup  ## let ruff put the code in order
 clean:  ## remove what make made
 	rm -rf $(VENV) $(VENV)-lowest demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-default-model: setup  ## train the shipped model anew: make default-model DATA=folder OUT=folder (hours on a CPU)
-	$(BIN)/python workflows/default_model/build.py "$(DATA)" "$(OUT)"
+default-model: setup  ## train a shipped model anew: make default-model DATA=folder OUT=folder [MODEL=nuclei-050] (hours on a CPU)
+	$(BIN)/python workflows/default_model/build.py "$(or $(MODEL),nuclei-025)" "$(DATA)" "$(OUT)"
 
 thesis: setup  ## repeat the thesis: make thesis NUCLS=folder OUT=folder (ARGS=--quick for a trial)
 	$(BIN)/python workflows/thesis/run.py "$(NUCLS)" "$(OUT)" $(ARGS)

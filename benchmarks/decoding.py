@@ -26,7 +26,7 @@ from engine import peak_memory
 
 from wsiseg.export import ExportHeader, load_exporter
 from wsiseg.host import give_back_memory
-from wsiseg.instances import Decoding, window
+from wsiseg.instances import Decoding, Planes, window
 from wsiseg.run import RunSettings
 from wsiseg.run.plan import plan_run, slide_of
 from wsiseg.run.stores import MapStore
@@ -42,6 +42,7 @@ STAGES = {
     "find_objects": "runs",
     "make_polygons": "polygons",
     "measure_pixels": "measurements",
+    "measure_planes": "measurements",
     "measure_polygons": "measurements",
 }
 """Functions of `wsiseg.instances.window`, and what they are counted as."""
@@ -76,8 +77,8 @@ def layout_of(slide: Path) -> tuple[Layout, ExportHeader]:
     return plan.layout, header
 
 
-def windows_of(layout: Layout, work: Path) -> list[tuple[np.ndarray, Box, Box]]:
-    """Read the maps, the window and the box of each block."""
+def windows_of(layout: Layout, work: Path) -> list[tuple[Planes, Box, Box]]:
+    """Read the planes, the window and the box of each block."""
     head, grid = layout.bundle.head(), layout.grid
     store = MapStore(work, layout, len(head.maps))
     boxes = [grid.block_box(block) for block in layout.active_blocks()]
@@ -122,7 +123,7 @@ def main() -> None:
     before = psutil.Process().memory_info().rss
     for _ in range(args.repeats):
         watch.seconds.clear()
-        tables = [whole(maps, around, box, decoding).nuclei for maps, around, box in blocks]
+        tables = [whole(planes, around, box, decoding).nuclei for planes, around, box in blocks]
         records.append(dict(watch.seconds))
     peak = peak_memory() - before
     nuclei = sum(map(len, tables))
@@ -130,7 +131,7 @@ def main() -> None:
     exported = float(np.median([export_seconds(tables, header) for _ in range(args.repeats)]))
     result = {
         "nuclei": nuclei,
-        "megapixels": round(sum(maps[0].size for maps, *_ in blocks) / 1e6, 1),
+        "megapixels": round(sum(planes.maps[0].size for planes, *_ in blocks) / 1e6, 1),
         "microseconds_a_nucleus": spent,
         "nuclei_per_second": round(1e6 / spent["all"]),
         "geojson_nuclei_per_second": round(nuclei / exported),

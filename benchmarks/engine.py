@@ -1,4 +1,4 @@
-"""One run of a slide in this process: tiles a second, seconds by stage, peak memory, as JSON.
+"""One run of a slide in this process: tiles a second, seconds by stage, peaks of memory and of `work/`, as JSON.
 
 The networks `colours` and `blank` cost almost nothing, so that what remains is the engine: reading, bookkeeping,
 decoding, writing. They are here and not in the package, because nobody runs a slide with them.
@@ -7,9 +7,11 @@ decoding, writing. They are here and not in the package, because nobody runs a s
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import psutil
 
 from wsiseg.cli.display import watching
 from wsiseg.run import RunSettings, run_slide
+from wsiseg.slides import READERS
 
 
 class Blank:
@@ -57,25 +60,68 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("slide", type=Path)
     parser.add_argument("--network", choices=NETWORKS, default="real")
+    parser.add_argument("--reader", choices=READERS, default="openslide")
     parser.add_argument("--mpp", type=float)
     parser.add_argument("--workers", type=int)
     args = parser.parse_args()
-    settings = RunSettings(slide=args.slide, mpp=args.mpp, workers=args.workers)
+    settings = RunSettings(slide=args.slide, reader=args.reader, mpp=args.mpp, workers=args.workers)
     with tempfile.TemporaryDirectory() as folder, watching() as progress:
-        outcome = run_slide(
-            settings, Path(folder) / "run", progress=progress, make_predictor=NETWORKS[args.network]
-        )
+        out = Path(folder) / "run"
+        with FolderWatch(out / "work") as watch:
+            outcome = run_slide(settings, out, progress=progress, make_predictor=NETWORKS[args.network])
     tiles, seconds = outcome.performance["tiles_inferred"], outcome.performance["seconds"]
     result = {
         "slide": args.slide.name,
         "network": args.network,
+        "reader": args.reader,
         "tiles": tiles,
         "nuclei": outcome.summary["nuclei"],
         "tiles_per_second_whole_run": round(tiles / seconds["total"], 1),
         "peak_memory_bytes": peak_memory(),
+        "peak_reader_bytes": peak_child_memory(),
+        "peak_work_bytes": watch.peak_bytes,
         **outcome.performance,
     }
     print(json.dumps(result, indent=2))
+
+
+class FolderWatch:
+    """Looks twice a second how much a folder holds, and keeps the most."""
+
+    def __init__(self, folder: Path) -> None:
+        self.peak_bytes = 0
+        self._folder = folder
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> FolderWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.5):
+            self.peak_bytes = max(self.peak_bytes, self._bytes())
+
+    def _bytes(self) -> int:
+        total = 0
+        for file in self._folder.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):  # removed since it was listed
+                total += file.stat().st_size
+        return total
+
+
+def peak_child_memory() -> int:
+    """The largest resident size of the largest child of this process, which reads the slide; 0 where unknown."""
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def peak_memory() -> int:

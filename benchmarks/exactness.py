@@ -18,12 +18,13 @@ import pyarrow.parquet as pq
 import shapely
 
 from wsiseg.geometry import Box
-from wsiseg.instances import Decoding, decode_block
+from wsiseg.instances import Decoding, Planes, decode_block
 from wsiseg.models.bundle import load_bundle
 from wsiseg.run.plan import plan_run, slide_of
 from wsiseg.run.settings import RunSettings
 from wsiseg.run.stores import MapStore
 from wsiseg.slides import open_slide, read_box
+from wsiseg.stains import STAINS
 
 STRIP_PX = 512
 """Half the height of the strip around a block line that the network sees in one forward pass."""
@@ -104,7 +105,8 @@ def compare_forward(plan, found: np.ndarray, whole: Decoding) -> dict[str, int]:
     slide.close()
     # The strip's own edges are artificial: look at its inner half.
     inner = Box(0, y - STRIP_PX // 2, strip.width, STRIP_PX)
-    expected = decode_block(maps, strip, inner, whole).nuclei.polygon
+    planes = Planes(maps, np.zeros((len(STAINS), *strip.shape), np.uint8))
+    expected = decode_block(planes, strip, inner, whole).nuclei.polygon
     corners = plan.frame.to_level0(np.array([[inner.x, inner.y], [inner.right, inner.bottom]])).ravel()
     here = found[shapely.contains(shapely.box(*corners), shapely.centroid(found))]
     return {

@@ -15,11 +15,21 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import orjson
 import pyarrow.parquet as pq
 import zarr
+
+from wsiseg.run.ledger import MAPS, Ledger
+from wsiseg.run.tilefile import TileReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TILE_PX, MAP_COUNT = 256, 2
+"""Of the default model."""
 
 AVX512 = {"ATEN_CPU_CAPABILITY": "avx512", "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI"}
 AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
@@ -72,8 +82,8 @@ def compute(slide: Path, roi: Path | None, out: Path, condition: Condition) -> N
 
 def compare(reference: Path, other: Path) -> dict[str, str]:
     """Say how a run differs from the reference."""
-    pairs = [(path, other / path.relative_to(reference)) for path in sorted(reference.glob("work/maps/*.npy"))]
-    steps = np.concatenate([np.abs(np.load(a).astype(int) - np.load(b)).ravel() for a, b in pairs])
+    pairs = zip(maps_of(reference), maps_of(other), strict=True)
+    steps = np.concatenate([np.abs(one.astype(int) - another).ravel() for one, another in pairs])
     labels, others = (np.asarray(zarr.open(run / "masks.ome.zarr/labels/nuclei/0")) for run in (reference, other))
     counts = [pq.read_metadata(run / "nuclei.parquet").num_rows for run in (reference, other)]
     different = differing_pixels(labels, others)
@@ -84,6 +94,15 @@ def compare(reference: Path, other: Path) -> dict[str, str]:
         "label pixels that differ": _share(different, steps.size // 2),
         "nuclei": f"{counts[1]:,}",
     }
+
+
+def maps_of(run: Path) -> Iterator[np.ndarray]:
+    """Give the maps of each tile that a run has kept, in the order of blocks."""
+    entries = [entry for entry in Ledger.peek(run / "work" / "ledger.jsonl") if entry.stage == MAPS]
+    for entry in sorted(entries, key=lambda entry: entry.block):
+        with open(run / "work" / "maps" / f"{entry.block}.tiles", "rb") as file:
+            reader = TileReader(file, entry.facts["tiles"])
+            yield from (reader.tile(number)[: MAP_COUNT * TILE_PX**2] for number in range(entry.facts["tiles"]))
 
 
 def _share(different: np.ndarray, total: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from wsiseg.geometry import Box, Frame
-from wsiseg.instances import Decoding, decode_block
+from wsiseg.instances import Decoding, Planes, decode_block
 from wsiseg.labels import Labels
 from wsiseg.nuclei import Nuclei
 
@@ -62,13 +62,27 @@ def maps_of(labels: np.ndarray) -> np.ndarray:
     return np.where(labels > 0, 128 + (7 * x + 13 * y) % 127, 0).astype(np.uint8)[None]
 
 
+def planes_of(maps: np.ndarray) -> Planes:
+    """The maps, and stains that tell every pixel from its neighbours, each of another range."""
+    y, x = np.indices(maps.shape[1:])
+    return Planes(maps, np.stack([(11 * x + 5 * y) % 251, (3 * x + 17 * y) % 97]).astype(np.uint8))
+
+
+def with_neighbours(nuclei: Nuclei) -> Nuclei:
+    """Some neighbours for all but the first, which is alone."""
+    count = np.arange(len(nuclei), dtype=np.float32)
+    return replace(
+        nuclei, neighbours_50um=count, nearest_um=np.where(count > 0, 60 / (count + 1), np.nan).astype("f4")
+    )
+
+
 def decode_whole(labels: np.ndarray, frame: Frame | None = None, area: Box | None = None):
     """Decode a label image as a frame of one block, at 0.5 um/px."""
     height, width = labels.shape
     frame = frame or Frame(width, height)
     area = area or Box(0, 0, width, height)
     decoding = Decoding(lambda maps: Labels.of(labels), frame, area, 0.5)
-    return decode_block(maps_of(labels), frame.box, frame.box, decoding)
+    return decode_block(planes_of(maps_of(labels)), frame.box, frame.box, decoding)
 
 
 def pixels_of(runs: np.ndarray, index: int, shape: tuple[int, int]) -> np.ndarray:

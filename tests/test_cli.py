@@ -212,7 +212,9 @@ def test_signals_end_it_cleanly(number, status, bundle, tmp_path):
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while (
-        not list((out / "work" / "maps").glob("*.npy")) and time.monotonic() < deadline and process.poll() is None
+        not list((out / "work" / "maps").glob("*.tiles"))
+        and time.monotonic() < deadline
+        and process.poll() is None
     ):
         time.sleep(0.05)
     process.send_signal(number)

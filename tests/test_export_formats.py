@@ -12,7 +12,7 @@ import pyogrio
 import pytest
 import shapely
 from hypothesis import HealthCheck, given, settings
-from label_fields import blobs, decode_whole, label_images
+from label_fields import blobs, decode_whole, label_images, with_neighbours
 
 from wsiseg import fsio
 from wsiseg.export import EXPORTERS, MASK_EXPORTERS, ExportHeader, load_exporter
@@ -31,7 +31,7 @@ FORMATS = ("csv", "dsa", "flatgeobuf")
 @pytest.fixture(scope="module")
 def nuclei() -> Nuclei:
     found = decode_whole(blobs(150, 150)).nuclei
-    return replace(found, class_value=(np.arange(len(found)) % 2 + 1).astype(np.uint8))
+    return with_neighbours(replace(found, class_value=(np.arange(len(found)) % 2 + 1).astype(np.uint8)))
 
 
 def write(name, batches, total, folder, header=HEADER):
@@ -86,10 +86,19 @@ def test_csv_has_the_numbers_of_the_table(nuclei, tmp_path):
     for name in (*MEASUREMENTS, "centroid_x", "centroid_y", "id", "class_value"):
         column = getattr(nuclei, name)
         assert np.array_equal(np.array([row[name] for row in rows], column.dtype), column)
+    assert rows[0]["nearest_um"] == ""
+    assert np.array_equal(np.array([row["nearest_um"] for row in rows[1:]], np.float32), nuclei.nearest_um[1:])
+    assert [float(row["neighbours_50um"]) for row in rows] == nuclei.neighbours_50um.tolist()
     assert [(int(row["anchor_x"]), int(row["anchor_y"])) for row in rows] == list(
         map(tuple, nuclei.anchor.tolist())
     )
     assert [row["class"] for row in rows[:2]] == ["nucleus", "tumour"]
+
+
+def test_flatgeobuf_has_no_distance_where_there_is_none(nuclei, tmp_path):
+    path = write("flatgeobuf", [nuclei], len(nuclei), tmp_path)
+    _, _, _, (ids, found) = pyogrio.raw.read(path, columns=["id", "nearest_um"], read_geometry=False)
+    np.testing.assert_array_equal(found[np.argsort(ids)].astype(np.float32), nuclei.nearest_um)
 
 
 @pytest.mark.parametrize("name", ["=cmd()", "+1", "@x", 'with "quotes", and a comma', "Gewebe\u00fc"])

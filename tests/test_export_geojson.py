@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import shapely
 from hypothesis import HealthCheck, given, settings
-from label_fields import blobs, decode_whole, joined, label_images
+from label_fields import blobs, decode_whole, joined, label_images, with_neighbours
 
 from wsiseg import fsio
 from wsiseg.errors import InternalError
@@ -29,7 +29,7 @@ HEADER = ExportHeader("a slide.svs", "fingerprint", 0.25, (0, 0), (ClassSpec(1, 
 
 @pytest.fixture(scope="module")
 def nuclei() -> Nuclei:
-    return decode_whole(blobs(150, 150)).nuclei
+    return with_neighbours(decode_whole(blobs(150, 150)).nuclei)
 
 
 @pytest.fixture(scope="session")
@@ -80,6 +80,12 @@ def test_features_are_qupaths_detections(nuclei, tmp_path):
         assert found["Area \u00b5m^2"] == pytest.approx(nuclei.area_um2[index], abs=1e-4)
         assert found["Length \u00b5m"] == pytest.approx(nuclei.perimeter_um[index], abs=1e-4)
         assert found["Probability"] == pytest.approx(nuclei.probability[index], abs=1e-4)
+        assert found["Hematoxylin: Mean"] == pytest.approx(nuclei.haematoxylin_od_mean[index], abs=1e-4)
+        assert found["Eosin: Std.Dev."] == pytest.approx(nuclei.eosin_od_std[index], abs=1e-4)
+        assert found["Smoothed: 50 \u00b5m: Nearby detection counts"] == nuclei.neighbours_50um[index]
+        nearest = found.get("Nearest nucleus \u00b5m")  # a null would be a warning of QuPath's for each nucleus
+        assert nearest == (pytest.approx(nuclei.nearest_um[index], abs=1e-4) if index else None)
+    assert ("Nearest nucleus \u00b5m" in document["features"][0]["properties"]["measurements"]) is False
 
 
 def test_ids_are_uuid5_of_slide_and_number(nuclei, tmp_path):

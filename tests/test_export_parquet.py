@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import shapely
-from label_fields import blobs, decode_whole, joined
+from label_fields import blobs, decode_whole, joined, with_neighbours
 
 from wsiseg import fsio
 from wsiseg.errors import InternalError, OutputError, ResourceError
@@ -31,7 +31,8 @@ def batches() -> list[Nuclei]:
         nuclei = decode_whole(
             blobs(100, 90, seed=seed), Frame(90, 100, 2.0005, corner), Box(0, 0, 5000, 5000)
         ).nuclei
-        found.append(replace(nuclei, class_value=(np.arange(len(nuclei)) % 2 + 1).astype(np.uint8)))
+        classes = (np.arange(len(nuclei)) % 2 + 1).astype(np.uint8)
+        found.append(with_neighbours(replace(nuclei, class_value=classes)))
     firsts = np.cumsum([1] + [len(nuclei) for nuclei in found])
     return [nuclei.renumbered(int(first)) for nuclei, first in zip(found, firsts, strict=False)]
 
@@ -93,6 +94,22 @@ def test_what_is_read_back_is_what_was_written(batches, tmp_path):
         assert read.to_bytes() == replace(written, runs=written.runs[:0]).to_bytes()
         for column in fields(Nuclei):
             assert getattr(read, column.name).dtype == getattr(written, column.name).dtype
+
+
+def test_what_is_not_near_is_null_and_no_number(batches, tmp_path):
+    table = pq.read_table(write(tmp_path / "n.parquet", batches))
+    assert table["nearest_um"].null_count == len(batches)
+    assert all(table[name].null_count == 0 for name in table.column_names if name != "nearest_um")
+    assert not np.isnan(table["nearest_um"].drop_null().to_numpy()).any()
+
+
+def test_the_table_of_an_older_version_is_refused_in_one_line(batches, tmp_path):
+    path = write(tmp_path / "n.parquet", batches)
+    pq.write_table(pq.read_table(path).drop_columns(["nearest_um", "eosin_od_std"]), path)
+    with pytest.raises(OutputError) as refused:
+        list(read_nuclei(path))
+    assert refused.value.code == "E-OUT-SCHEMA"
+    assert "eosin_od_std" in str(refused.value)
 
 
 def test_equal_nuclei_give_equal_bytes(batches, tmp_path):

@@ -229,18 +229,23 @@ def test_a_missing_file_is_not_waited_for(tmp_path, monkeypatch):
         fsio.read(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("spoil", ["short", "gone"])
-def test_maps_that_vanish_during_the_run_are_an_error_and_not_background(spoil, made, out):
+@pytest.mark.parametrize("spoil", ["short", "gone", "flipped"])
+def test_maps_that_vanish_or_change_during_the_run_are_an_error_and_not_background(spoil, made, out):
     def act():
-        path = out / "work" / "maps" / "r000c000.npy"
+        path = out / "work" / "maps" / "r000c000.tiles"
         if spoil == "gone":
             path.unlink()
-        else:
+        elif spoil == "short":
             path.write_bytes(path.read_bytes()[:1000])
+        else:
+            data = bytearray(path.read_bytes())
+            data[-1] ^= 1
+            path.write_bytes(data)
 
     with pytest.raises(ResourceError) as refused:
         made.run(out, Failing(last=2, act=act))
     assert refused.value.code == "E-IO"
+    assert "r000c000.tiles" in str(refused.value)
     assert_recovers(made, out)
 
 
@@ -574,7 +579,7 @@ def swap(path):
 @pytest.mark.parametrize(
     ("stage", "name", "spoil"),
     [
-        *product(("begun",), ("maps/r000c000.npy",), ("flipped", "longer", "a folder", "a dead link")),
+        *product(("begun",), ("maps/r000c000.tiles",), ("flipped", "longer", "a folder", "a dead link")),
         *product(("decoded",), ("nuclei/r000c000.arrow",), ("flipped", "cut", "emptied", "removed", "swapped")),
     ],
 )
@@ -592,7 +597,7 @@ def test_a_block_file_that_is_not_what_was_recorded_is_made_again(stage, name, s
 
 def test_what_a_kill_left_half_written_is_swept(made, out):
     shutil.copytree(made.begun, out)
-    for name in ("work/maps/r000c001.npy.0badcafe.partial", "run.json.partial", "work/results-1234/x.partial"):
+    for name in ("work/maps/r000c001.tiles.0badcafe.partial", "run.json.partial", "work/results-1234/x.partial"):
         (out / name).parent.mkdir(exist_ok=True)
         (out / name).write_bytes(b"half")
     assert_recovers(made, out)

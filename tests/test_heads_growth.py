@@ -12,7 +12,8 @@ from scipy import ndimage
 
 from wsiseg.geometry import Box
 from wsiseg.models.heads.components import Components, Foreground, Runs, Sizes
-from wsiseg.models.heads.growth import Growth
+from wsiseg.models.heads.growth import Growth, _heights, gaussian_kernel
+from wsiseg.models.heads.seeds import SeedRule, find_seeds
 
 NARROW = {
     "seed_extent_px": 20, "climb_doublings": 2, "spread_px": 3, "max_extent_px": 60, "min_area_um2": 0.5,
@@ -134,9 +135,9 @@ def test_decoding_is_what_its_rules_say(values, seed, scale_px, width, height):
 )
 def test_components_and_sizes_are_scipys(seed, share, side):
     mask = np.random.default_rng(seed).random((side, 30)) < share
-    foreground = Foreground.of(mask)
+    foreground = Foreground.of(mask, 1)
     inside = foreground.inside
-    components = Components.of(inside, inside & inside[foreground.below], foreground)
+    components = Components.of(foreground.inside, foreground)
     image = foreground.labels(components.runs).image()
     assert same_parts(image, ndimage.label(mask)[0])
     places = np.flatnonzero(inside)
@@ -145,6 +146,61 @@ def test_components_and_sizes_are_scipys(seed, share, side):
     for number in range(1, len(components) + 1):
         assert sizes.area_px[number] == (image == number).sum()
         assert sizes.extent_px[number] == extent(image == number)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), share=st.sampled_from([0.0, 0.3, 0.7, 0.95, 1.0]), side=st.integers(1, 200))
+def test_the_list_holds_the_mask_and_its_neighbours(seed, share, side):
+    mask = np.random.default_rng(seed).random((side, 30)) < share
+    foreground = Foreground.of(mask, 1)
+    framed = np.pad(mask, 1).ravel()
+    width = foreground.shape[1]
+    np.testing.assert_array_equal(foreground.flat[foreground.inside], np.flatnonzero(framed))
+    assert foreground.flat[0] == 0
+    assert not framed[foreground.flat[~foreground.inside]].any()
+    places = np.flatnonzero(foreground.inside)
+    for step, neighbours in zip((-width, width), foreground.above_and_below(), strict=True):
+        expected = foreground.flat[places] + step
+        np.testing.assert_array_equal(foreground.flat[neighbours[places]], np.where(framed[expected], expected, 0))
+
+
+@pytest.mark.parametrize("radius_px", [0, 1, 2, 3, 4, 15])
+def test_smoothing_is_opencvs_in_whole_numbers(radius_px):
+    core = np.random.default_rng(radius_px).integers(0, 256, (130, 97), np.uint8)
+    side = 2 * radius_px + 1
+    smooth = cv2.GaussianBlur(core.astype(np.uint16) * np.uint16(128), (side, side), 0)
+    foreground = Foreground.of(core, 0)
+    found = _heights(core, foreground, radius_px)
+    assert (found[~foreground.inside] == 0).all()
+    difference = found[foreground.inside].reshape(core.shape).astype(int) - 1 - smooth
+    assert np.abs(difference).max() <= (0 if radius_px <= 3 else 0.06 * 255 * 128)
+
+
+@pytest.mark.parametrize("radius_px", range(16))
+def test_the_kernel_is_a_gaussian_in_whole_parts(radius_px):
+    kernel = gaussian_kernel(radius_px)
+    assert kernel.sum() == 64
+    np.testing.assert_array_equal(kernel, kernel[::-1])
+    np.testing.assert_array_equal(kernel, np.rint(kernel))
+    beside = np.arange(len(kernel)) != radius_px
+    exact = cv2.getGaussianKernel(len(kernel), 0).ravel() * 64
+    assert np.abs(kernel - exact)[beside].max(initial=0) <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("peak", "saddle", "count"),
+    [(25, 19, 2), (25, 20, 1), (24, 19, 1)],
+    ids=["parted below a level", "joined at a level", "not prominent enough"],
+)
+@pytest.mark.parametrize("upright", [False, True])
+def test_a_level_is_reached_by_what_is_as_high(peak, saddle, count, upright):
+    core = np.array([[30, 30, saddle, peak, peak]] * 2)
+    core = core.T.copy() if upright else core
+    foreground = Foreground.of(core, 1)
+    heights = np.zeros(len(foreground.flat), int)
+    heights[foreground.inside] = core.ravel()
+    rule = SeedRule(levels=(10, 20), prominence=5, min_area_px=1, max_extent_px=80)
+    assert find_seeds(heights, foreground, rule).max() == count
 
 
 @pytest.mark.parametrize("turn", range(4))
@@ -158,9 +214,8 @@ def test_a_spiral_is_one_component(turn):
         mask[inner.y + 1, inner.x] = False
         mask[inner.y + 2, inner.x + 1] = True
     mask = np.rot90(mask, turn).copy()
-    foreground = Foreground.of(mask)
-    inside = foreground.inside
-    found = Components.of(inside, inside & inside[foreground.below], foreground)
+    foreground = Foreground.of(mask, 1)
+    found = Components.of(foreground.inside, foreground)
     assert len(found) == ndimage.label(mask)[1]
 
 

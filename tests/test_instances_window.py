@@ -9,14 +9,15 @@ import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from label_fields import blobs, components, decode_whole, joined, label_images, maps_of
+from label_fields import blobs, components, decode_whole, joined, label_images, maps_of, pixels_of, planes_of
 from scipy import ndimage
 
 from wsiseg.errors import InternalError
 from wsiseg.geometry import Box, Frame
-from wsiseg.instances import Decoding, decode_block
+from wsiseg.instances import Decoding, Planes, decode_block
 from wsiseg.labels import Labels
-from wsiseg.nuclei import MEASUREMENTS, Nuclei, pixels_from_bytes
+from wsiseg.nuclei import MEASUREMENTS, Nuclei, centroids_from_bytes, pixels_from_bytes
+from wsiseg.stains import STAINS, STEPS_PER_OD
 
 MARGIN = 48
 
@@ -42,14 +43,15 @@ def threshold(maps: np.ndarray) -> Labels:
 
 
 def decode_in_blocks(maps: np.ndarray, side: int, decoding: Decoding, margin: int = MARGIN) -> list:
-    frame = decoding.frame
+    frame, planes = decoding.frame, planes_of(maps)
     found = []
     for y in range(0, frame.height, side):
         for x in range(0, frame.width, side):
             block = Box(x, y, side, side).intersection(frame.box)
             window = block.grown(margin).intersection(frame.box)
             rows, columns = window.slices
-            found.append(decode_block(maps[:, rows, columns], window, block, decoding))
+            part = Planes(planes.maps[:, rows, columns], planes.stains[:, rows, columns])
+            found.append(decode_block(part, window, block, decoding))
     return found
 
 
@@ -64,7 +66,7 @@ def test_blocks_with_margins_find_what_one_window_finds(side):
     for index, box in enumerate(ndimage.find_objects(parts), 1):
         if max(part.stop - part.start for part in box) > MARGIN:
             maps[0][parts == index] = 0
-    whole = decode_block(maps, frame.box, frame.box, decoding)
+    whole = decode_block(planes_of(maps), frame.box, frame.box, decoding)
     blocks = decode_in_blocks(maps, side, decoding)
     assert len(whole.nuclei) > 40
     assert whole.oversized == sum(block.oversized for block in blocks) == 0
@@ -90,7 +92,7 @@ def test_an_object_that_the_window_cuts_is_counted_not_halved():
     assert (len(left.nuclei), left.oversized) == (0, 1)
     assert len(right.nuclei) == 0
     # At the frame's own edge nothing is cut: there is no more to see.
-    assert decode_block(maps, frame.box, frame.box, decoding).oversized == 0
+    assert decode_block(planes_of(maps), frame.box, frame.box, decoding).oversized == 0
 
 
 def test_what_lies_beyond_the_slide_is_left_out_and_the_rest_numbered_without_gap():
@@ -112,6 +114,23 @@ def test_probability_is_the_mean_over_the_pixels():
         assert nuclei.probability[index] == np.float32(np.concatenate(values).mean() / 255)
 
 
+def test_stains_are_the_mean_and_deviation_over_the_pixels():
+    labels = blobs(80, 90)
+    labels[0, 0] = labels.max() + 1  # of one pixel
+    labels = components(labels)
+    stains = planes_of(maps_of(labels)).stains / STEPS_PER_OD
+    nuclei = decode_whole(labels).nuclei
+    sizes = []
+    for index in range(len(nuclei)):
+        inside = pixels_of(nuclei.runs, index, labels.shape)
+        sizes.append(inside.sum())
+        for stain, plane in zip(STAINS, stains, strict=True):
+            mean, std = (getattr(nuclei, f"{stain}_od_{kind}")[index] for kind in ("mean", "std"))
+            assert mean == pytest.approx(plane[inside].mean(), rel=1e-6)
+            assert std == pytest.approx(plane[inside].std(ddof=1) if sizes[-1] > 1 else 0, rel=1e-6)
+    assert min(sizes) == 1
+
+
 def test_a_block_without_nuclei():
     found = decode_whole(np.zeros((20, 30), np.int32))
     assert len(found.nuclei) == len(found.nuclei.runs) == 0
@@ -122,7 +141,7 @@ def test_labels_of_another_size_are_a_bug_of_the_head():
     frame = Frame(8, 8)
     decoding = Decoding(lambda maps: Labels.of(maps[0, 1:, 1:]), frame, frame.box, 0.5)
     with pytest.raises(ValueError, match="do not cover"):
-        decode_block(np.zeros((1, 8, 8), np.uint8), frame.box, frame.box, decoding)
+        decode_block(planes_of(np.zeros((1, 8, 8), np.uint8)), frame.box, frame.box, decoding)
 
 
 @settings(max_examples=60, deadline=None)
@@ -137,6 +156,7 @@ def test_tables_survive_their_bytes(labels):
     runs, class_value = pixels_from_bytes(data)
     np.testing.assert_array_equal(runs, nuclei.runs)
     np.testing.assert_array_equal(class_value, nuclei.class_value)
+    np.testing.assert_array_equal(centroids_from_bytes(data).T, (nuclei.centroid_x, nuclei.centroid_y))
     for column in fields(Nuclei):
         assert getattr(back, column.name).dtype == getattr(nuclei, column.name).dtype
 

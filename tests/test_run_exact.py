@@ -13,9 +13,12 @@ from synthetic import on_seams, paint_tissue, scattered, write_slide
 from toy import TILE_PX, ColourPredictor, colour_maps, run_toy, write_bundle
 
 from wsiseg.geometry import Box, Frame
-from wsiseg.instances import Decoding, decode_block
+from wsiseg.instances import Decoding, Planes, decode_block
 from wsiseg.models.bundle import load_bundle
+from wsiseg.nuclei import MEASUREMENTS
 from wsiseg.run.folder import DELIVERABLES, RunFolder
+from wsiseg.run.neighbours import FAR_UM, NEAR_UM
+from wsiseg.stains import as_planes, stains_of
 
 SIZE = (2500, 2300)
 """Level 0; at the model's frame 3 x 3 blocks of 1024 px."""
@@ -67,11 +70,32 @@ def test_tiled_run_equals_one_pass_over_the_whole_slide(painting, reference, bun
     frame = Frame(*SIZE)
     loaded = load_bundle(str(bundle))
     whole = Decoding(loaded.head().decode, frame, frame.box, loaded.spec.mpp)
-    expected = decode_block(colour_maps(painting.rgb), frame.box, frame.box, whole).nuclei
+    maps = colour_maps(painting.rgb)
+    planes = Planes(maps, as_planes(stains_of(painting.rgb, maps[0]), maps[0]))
+    expected = decode_block(planes, frame.box, frame.box, whole).nuclei
     table = pq.read_table(reference / "nuclei.parquet")
     found = shapely.from_wkb(table["geometry"].to_numpy(zero_copy_only=False))
     assert len(found) == len(expected) > 150
     assert {shapely.to_wkb(p) for p in found} == {shapely.to_wkb(p) for p in expected.polygon}
+    measured = {name: table[name].to_numpy() for name in MEASUREMENTS}
+    here, there = (
+        np.lexsort((y, x))
+        for x, y in ((table["anchor_x"].to_numpy(), table["anchor_y"].to_numpy()), expected.anchor.T)
+    )
+    for name, values in measured.items():
+        np.testing.assert_array_equal(values[here], getattr(expected, name)[there], err_msg=name)
+    assert measured["haematoxylin_od_mean"].min() > 0.1
+
+
+def test_neighbours_are_those_of_the_whole_slide(reference):
+    """The oracle: every distance between two centroids."""
+    table = pq.read_table(reference / "nuclei.parquet")
+    centroids = np.stack([table["centroid_x"].to_numpy(), table["centroid_y"].to_numpy()], axis=1) * 0.25
+    distance = np.hypot(*np.moveaxis(centroids[:, None] - centroids, 2, 0))
+    np.fill_diagonal(distance, np.inf)
+    assert table["neighbours_50um"].to_pylist() == (distance <= NEAR_UM).sum(axis=1).tolist()
+    nearest = np.where(distance.min(axis=1) <= FAR_UM, distance.min(axis=1), np.nan)
+    np.testing.assert_allclose(table["nearest_um"].to_numpy(), nearest, rtol=1e-6)
 
 
 def test_every_painted_nucleus_is_found_once(painting, reference):

@@ -310,7 +310,7 @@ def test_damaged_block_files_are_worked_again(slide, bundle, reference, tmp_path
     out = tmp_path / "run"
     with pytest.raises(Stop):
         run_toy(slide, out, bundle, predictor=Failing(70), tissue="none")
-    files = [path for path in (out / "work").rglob("*") if path.suffix in (".npy", ".arrow")]
+    files = [path for path in (out / "work").rglob("*") if path.suffix in (".tiles", ".arrow")]
     assert len(files) > 3
     for path in files:
         data = bytearray(path.read_bytes())

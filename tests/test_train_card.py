@@ -10,7 +10,7 @@ from tiny_models import describe_model, training_of, write_model
 from training_data import write_fields
 
 from wsiseg.errors import SettingsError
-from wsiseg.models.bundle import DEFAULT_BUNDLE, load_bundle
+from wsiseg.models.bundle import bundle_names, load_bundle
 from wsiseg.train import failures
 from wsiseg.train.card import render_card, write_card
 from wsiseg.train.evaluate import evaluate_bundle
@@ -107,21 +107,23 @@ def test_absent_words_are_refused(folder, tmp_path):
         write_card(load_bundle(folder), tmp_path / "absent.md")
 
 
-@pytest.mark.parametrize("recipe", ["default_model", "thesis"])
-def test_the_words_of_the_recipes_hold_every_mark(folder, recipe):
-    text = written(folder, ROOT / "workflows" / recipe / "card.md")
+@pytest.mark.parametrize("words", ["default_model/nuclei-025.md", "default_model/nuclei-050.md", "thesis/card.md"])
+def test_the_words_of_the_recipes_hold_every_mark(folder, words):
+    text = written(folder, ROOT / "workflows" / words)
     assert "<!--" not in text
     assert "not for diagnosis" in text
 
 
-def test_the_shipped_card_is_what_its_bundle_says():
-    bundle = load_bundle(DEFAULT_BUNDLE)
-    words = (ROOT / "workflows/default_model/card.md").read_text("utf-8")
+@pytest.mark.parametrize("name", bundle_names())
+def test_a_shipped_card_is_what_its_bundle_says(name):
+    bundle = load_bundle(name)
+    words = (ROOT / f"workflows/default_model/{name}.md").read_text("utf-8")
     assert (bundle.folder / "README.md").read_text("utf-8") == render_card(bundle, words)
 
 
-def test_the_shipped_pictures_are_small():
-    assert 10_000 < (load_bundle(DEFAULT_BUNDLE).folder / "failures.jpg").stat().st_size < 300_000
+@pytest.mark.parametrize("name", bundle_names())
+def test_the_shipped_pictures_are_small(name):
+    assert 10_000 < (load_bundle(name).folder / "failures.jpg").stat().st_size < 300_000
 
 
 # Pictures

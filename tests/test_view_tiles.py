@@ -25,7 +25,7 @@ from wsiseg.export.parquet import export_geoparquet
 from wsiseg.fsio import partial_name
 from wsiseg.geometry import Box, Frame
 from wsiseg.models.bundle import ClassSpec
-from wsiseg.nuclei import MEASUREMENTS, Nuclei
+from wsiseg.nuclei import MEASUREMENTS, SURROUNDINGS, Nuclei
 from wsiseg.slides import read_box, thumbnail
 from wsiseg.view import open_library
 from wsiseg.view.density import Density
@@ -191,7 +191,9 @@ def test_tiles_hold_each_nucleus_of_the_table_once(server, run):
 def test_a_nucleus_is_told_with_all_its_measurements(server, run):
     row = pq.read_table(run[2] / "nuclei.parquet").slice(17, 1).to_pylist()[0]
     nucleus = told(server, f"/slide/0/nucleus/{row['id']}")
-    assert {*MEASUREMENTS, "id", "class", "centroid_x", "centroid_y"} <= nucleus["measurements"].keys()
+    assert {*MEASUREMENTS, *SURROUNDINGS, "id", "class", "centroid_x", "centroid_y"} <= nucleus[
+        "measurements"
+    ].keys()
     for name, value in nucleus["measurements"].items():
         assert value == pytest.approx(row[name])
     assert nucleus["bbox"] == list(row["bbox"].values())
@@ -218,7 +220,7 @@ def many_nuclei(count, first_id, corner, extent, rng):
     """Squares of random places and sizes."""
     x, y = (rng.uniform(corner[axis] + 10, corner[axis] + extent - 10, count) for axis in (0, 1))
     half = rng.uniform(3, 8, count)
-    plain = {name: rng.random(count).astype(np.float32) for name in MEASUREMENTS}
+    plain = {name: rng.random(count).astype(np.float32) for name in (*MEASUREMENTS, *SURROUNDINGS)}
     return replace(
         Nuclei.empty(),
         id=np.arange(first_id, first_id + count, dtype=np.uint32),

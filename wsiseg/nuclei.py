@@ -29,11 +29,18 @@ MEASUREMENTS = (
     "circularity",
     "solidity",
     "orientation_deg",
+    "haematoxylin_od_mean",
+    "haematoxylin_od_std",
+    "eosin_od_mean",
+    "eosin_od_std",
 )
-"""The float32 columns, in the order in which tables show them; `wsiseg.instances.measure` has the formulas."""
+"""The float32 columns, in the order in which tables show them; `wsiseg.instances` has the formulas."""
+
+SURROUNDINGS = ("neighbours_50um", "nearest_um")
+"""The float32 columns that follow these, which other nuclei decide; `wsiseg.run.neighbours` has the formulas."""
 
 _PLAIN = {"id": "<u4", "class_value": "<u1", "centroid_x": "<f8", "centroid_y": "<f8"} | dict.fromkeys(
-    MEASUREMENTS, "<f4"
+    MEASUREMENTS + SURROUNDINGS, "<f4"
 )
 """Columns with one number a nucleus, and their type on the disk."""
 
@@ -70,6 +77,18 @@ class Nuclei:
     """Area of its polygon over that of its convex hull."""
     orientation_deg: npt.NDArray[np.float32]
     """From the x axis to the major axis, in (-90, 90], positive clockwise on the screen."""
+    haematoxylin_od_mean: npt.NDArray[np.float32]
+    """Mean optical density of haematoxylin of its pixels, each from 0 to 2.55; `wsiseg.stains`."""
+    haematoxylin_od_std: npt.NDArray[np.float32]
+    """Its standard deviation."""
+    eosin_od_mean: npt.NDArray[np.float32]
+    """Mean optical density of eosin of its pixels."""
+    eosin_od_std: npt.NDArray[np.float32]
+    """Its standard deviation."""
+    neighbours_50um: npt.NDArray[np.float32]
+    """Number of other nuclei whose centroid lies within 50 um of its own; NaN within a block."""
+    nearest_um: npt.NDArray[np.float32]
+    """Distance to the nearest of the other centroids, um; NaN within a block, and where none is near."""
     centroid_x: npt.NDArray[np.float64]
     """Mean of its pixels' centres, level-0 px."""
     centroid_y: npt.NDArray[np.float64]
@@ -160,11 +179,21 @@ class Nuclei:
 
 def pixels_from_bytes(data: bytes) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
     """Read of what `Nuclei.to_bytes` gave just `runs` and `class_value`: painting reads each block nine times."""
-    schema = pa.ipc.open_stream(data).schema
-    fields = [schema.get_field_index(name) for name in ("class_value", "runs")]
-    with pa.ipc.open_stream(data, options=pa.ipc.IpcReadOptions(included_fields=fields)) as reader:
-        batch = reader.read_next_batch()
+    batch = _columns(data, "class_value", "runs")
     return _runs(batch), _numbers(batch["class_value"])
+
+
+def centroids_from_bytes(data: bytes) -> npt.NDArray[np.float64]:
+    """Read of what `Nuclei.to_bytes` gave just the centroids: (n, 2) level-0 (x, y)."""
+    batch = _columns(data, "centroid_x", "centroid_y")
+    return np.stack([_numbers(batch["centroid_x"]), _numbers(batch["centroid_y"])], axis=1)
+
+
+def _columns(data: bytes, *names: str) -> Any:  # noqa: ANN401 - pyarrow has no types
+    schema = pa.ipc.open_stream(data).schema
+    fields = [schema.get_field_index(name) for name in names]
+    with pa.ipc.open_stream(data, options=pa.ipc.IpcReadOptions(included_fields=fields)) as reader:
+        return reader.read_next_batch()
 
 
 def take_runs(runs: npt.NDArray[np.int32], count: int, order: npt.NDArray[np.intp]) -> npt.NDArray[np.int32]:

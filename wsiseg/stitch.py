@@ -17,6 +17,7 @@ import numpy as np
 
 from wsiseg.fsio import explained, write_atomic
 from wsiseg.geometry import Box
+from wsiseg.nuclei import expand_ranges
 from wsiseg.tiling import Block
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 
     Level = tuple[Path, Path]
     """The zarr arrays (nuclei, classes) of one level of the pyramids."""
+
+
+_RUNS_AT_ONCE = 1 << 12
+"""Runs whose pixels are painted together: their places stay in the processor's cache, and take no memory."""
 
 
 class Client(Protocol):
@@ -104,9 +109,11 @@ class _Counter:
 def _compute_here(tasks: list[Any], threads: int, counter: _Counter) -> Sequence[bool]:
     import dask
     from dask.callbacks import Callback
+    from dask.threaded import get
 
     with Callback(posttask=counter):
-        results: Sequence[bool] = dask.compute(*tasks, scheduler="threads", num_workers=threads)
+        # The function and not its name, for which dask would load all of distributed: half a second.
+        results: Sequence[bool] = dask.compute(*tasks, scheduler=get, num_workers=threads)
     return results
 
 
@@ -235,19 +242,20 @@ def paint(box: Box, parts: Iterable[Part]) -> tuple[npt.NDArray[np.uint32], npt.
     labels = np.zeros(box.shape, np.uint32)
     classes = np.zeros(box.shape, np.uint8)
     for runs, ids, values in parts:
-        nucleus, pixels = _covered(box, runs)
-        labels.reshape(-1)[pixels] = ids[nucleus]
-        classes.reshape(-1)[pixels] = values[nucleus]
+        nucleus, first, lengths = _inside(box, runs)
+        for begin in range(0, len(nucleus), _RUNS_AT_ONCE):
+            some = slice(begin, begin + _RUNS_AT_ONCE)
+            pixels = expand_ranges(first[some], lengths[some])
+            labels.reshape(-1)[pixels] = np.repeat(ids[nucleus[some]], lengths[some])
+            classes.reshape(-1)[pixels] = np.repeat(values[nucleus[some]], lengths[some])
     return labels, classes
 
 
-def _covered(box: Box, runs: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-    """List the box's pixels that runs cover: each one's nucleus, and its index in the flattened box."""
+def _inside(
+    box: Box, runs: npt.NDArray[np.int32]
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.intp], npt.NDArray[np.int32]]:
+    """Cut runs at a box's edges: each one's nucleus, first pixel in the flattened box, and length."""
     nucleus, y, start, stop = runs[(runs[:, 1] >= box.y) & (runs[:, 1] < box.bottom)].T
     start, stop = np.maximum(start, box.x), np.minimum(stop, box.right)
-    lengths = np.maximum(stop - start, 0)
-    first = (y - box.y).astype(np.int64) * box.width + (start - box.x)
-    # The k-th of all covered pixels is pixel k - (pixels of earlier runs) of its own run.
-    earlier = np.cumsum(lengths) - lengths
-    pixels = np.repeat(first - earlier, lengths) + np.arange(lengths.sum())
-    return np.repeat(nucleus, lengths), pixels
+    first = (y - box.y).astype(np.intp) * box.width + (start - box.x)
+    return nucleus, first, np.maximum(stop - start, 0)

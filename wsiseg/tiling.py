@@ -42,6 +42,12 @@ class Window:
     rows: int
     columns: int
 
+    @property
+    def tiles(self) -> tuple[slice, slice]:
+        """(rows, columns) of its tiles in an array of the grid's shape."""
+        row, column = self.first_row, self.first_column
+        return slice(row, row + self.rows), slice(column, column + self.columns)
+
 
 @dataclass(frozen=True, slots=True)
 class TileGrid:
@@ -92,13 +98,13 @@ class TileGrid:
         top, left = block.row * BLOCK_TILES, block.column * BLOCK_TILES
         return slice(top, min(top + BLOCK_TILES, rows)), slice(left, min(left + BLOCK_TILES, columns))
 
-    def neighbours(self, block: Block) -> tuple[Block, ...]:
-        """Give the block itself and those that touch it, corners included, row by row."""
+    def neighbours(self, block: Block, reach: int = 1) -> tuple[Block, ...]:
+        """Give the block itself and those at most `reach` blocks away, corners included, row by row."""
         rows, columns = self.block_shape
         return tuple(
             Block(row, column)
-            for row in range(max(block.row - 1, 0), min(block.row + 2, rows))
-            for column in range(max(block.column - 1, 0), min(block.column + 2, columns))
+            for row in range(max(block.row - reach, 0), min(block.row + reach + 1, rows))
+            for column in range(max(block.column - reach, 0), min(block.column + reach + 1, columns))
         )
 
     def windows(self, block: Block, wanted: npt.NDArray[np.bool_], span: int) -> list[Window]:

@@ -21,7 +21,7 @@ from wsiseg.cohort.station import Station, packed
 from wsiseg.errors import OutputError, ResourceError
 from wsiseg.host import give_back_memory, usable_cores
 from wsiseg.models.bundle import load_bundle
-from wsiseg.run.finish import Numbered, write_masks, write_tables
+from wsiseg.run.finish import Numbered, small_picture, write_masks, write_tables
 from wsiseg.run.meter import Meter
 from wsiseg.run.pipeline import check_unchanged, library_versions, run_record
 from wsiseg.run.progress import Silent
@@ -155,7 +155,8 @@ def tables(job: Job, facts: Facts, lost: Tiles) -> tuple[list[Staged], Meter]:
     with _coded(), _station().opened(job) as run:
         planned = replace(_same_plan(job), lost=lost)
         nuclei = Numbered(job.work, facts, Silent())
-        return write_tables(planned, nuclei, new_attempt(job.work), run.pool, meter)[0], meter
+        picture = small_picture(run.pool)
+        return write_tables(planned, nuclei, new_attempt(job.work), run.pool, picture, meter)[0], meter
 
 
 def masks(job: Job, facts: Facts, lost: Tiles) -> tuple[list[Staged], Meter]:
@@ -164,7 +165,7 @@ def masks(job: Job, facts: Facts, lost: Tiles) -> tuple[list[Staged], Meter]:
     with _coded(), _station().opened(job) as run:
         planned = replace(_same_plan(job), lost=lost)
         nuclei = Numbered(job.work, facts, Silent())
-        return [write_masks(planned, nuclei, new_attempt(job.work), run.pool, meter)], meter
+        return [write_masks(planned, nuclei, new_attempt(job.work), small_picture(run.pool), meter)], meter
 
 
 def _same_plan(job: Job) -> RunPlan:

@@ -36,6 +36,7 @@ INK = (38, 38, 44)
 LEGEND = 90
 """Height of the legend, in thousandths of the picture's width."""
 _SUBPIXEL_BITS = 4
+_BAND_ROWS = 32
 
 
 def draw_overview(
@@ -177,14 +178,23 @@ def _round_number(value: float, steps: tuple[float, ...]) -> float:
 
 def _with_heat(image: npt.NDArray[np.uint8], share: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     """Lay the heat map over a paler slide; `share` is the density as a part of the scale's top."""
+    stops = np.linspace(0, 1, len(HEAT))
+    table = np.stack([np.interp(np.linspace(0, 1, 256), stops, channel) for channel in np.transpose(HEAT)], 1)
+    heat = table.astype(np.float32)
+    # In bands, which stay in the cache: for a whole picture it takes five times as long, and 300 MB.
+    bands = (slice(top, top + _BAND_ROWS) for top in range(0, len(image), _BAND_ROWS))
+    return np.concatenate([_blended(image[band], share[band], heat) for band in bands])
+
+
+def _blended(
+    image: npt.NDArray[np.uint8], share: npt.NDArray[np.float32], heat: npt.NDArray[np.float32]
+) -> npt.NDArray[np.uint8]:
+    """Mix pixels with their colours of the (256, 3) scale."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
     pale = 0.15 * 255 + 0.85 * (0.4 * image + 0.6 * grey)
     level = np.clip(share, 0, 1)
-    stops = np.linspace(0, 1, len(HEAT))
-    table = np.stack([np.interp(np.linspace(0, 1, 256), stops, channel) for channel in np.transpose(HEAT)], 1)
-    heat = table.astype(np.float32)[(level * 255).astype(np.uint8)]
     opacity = (OPACITY * np.minimum(4 * level, 1))[..., None]
-    blended: npt.NDArray[np.float32] = pale * (1 - opacity) + heat * opacity
+    blended: npt.NDArray[np.float32] = pale * (1 - opacity) + heat[(level * 255).astype(np.uint8)] * opacity
     return np.rint(blended).astype(np.uint8)
 
 

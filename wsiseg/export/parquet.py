@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import shapely
 
 from wsiseg import fsio
+from wsiseg.errors import OutputError
 from wsiseg.export.table import CORNERS, SCHEMA, as_record_batch
-from wsiseg.nuclei import MEASUREMENTS, Nuclei
+from wsiseg.nuclei import MEASUREMENTS, SURROUNDINGS, Nuclei
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -106,14 +107,25 @@ def read_about(path: Path) -> tuple[dict[str, Any], int]:
 
 
 def read_nuclei(path: Path) -> Iterator[Nuclei]:
-    """Give a table's nuclei, one row group after another, without their runs."""
+    """Give a table's nuclei, one row group after another, without their runs.
+
+    Raises
+    ------
+    OutputError
+        E-OUT-SCHEMA: an older wsiseg wrote it, with fewer columns.
+    """
+    names = ("id", "class_value", *MEASUREMENTS, *SURROUNDINGS, "centroid_x", "centroid_y")
     with fsio.explained(path), pq.ParquetFile(path) as file:
+        if missing := [name for name in names if name not in file.schema_arrow.names]:
+            raise OutputError(
+                "E-OUT-SCHEMA",
+                f"the table of an older wsiseg has no {missing[0]}",
+                where=path,
+                fix="run the slide again, or use the version that wrote it",
+            )
         for index in range(file.num_row_groups):
             table = file.read_row_group(index)
-            plain: dict[str, Any] = {
-                name: table[name].to_numpy()
-                for name in ("id", "class_value", *MEASUREMENTS, "centroid_x", "centroid_y")
-            }
+            plain: dict[str, Any] = {name: table[name].to_numpy() for name in names}
             yield Nuclei(
                 polygon=shapely.from_wkb(table["geometry"].to_numpy()),
                 anchor=np.stack((table["anchor_x"].to_numpy(), table["anchor_y"].to_numpy()), axis=1),

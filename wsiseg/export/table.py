@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import shapely
 
-from wsiseg.nuclei import MEASUREMENTS
+from wsiseg.nuclei import MEASUREMENTS, SURROUNDINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,6 +28,7 @@ SCHEMA = pa.schema(
         pa.field("class", pa.dictionary(pa.int32(), pa.string()), nullable=False),
         pa.field("class_value", pa.uint8(), nullable=False),
         *(pa.field(name, pa.float32(), nullable=False) for name in MEASUREMENTS),
+        *(pa.field(name, pa.float32()) for name in SURROUNDINGS),
         pa.field("centroid_x", pa.float64(), nullable=False),
         pa.field("centroid_y", pa.float64(), nullable=False),
         pa.field("anchor_x", pa.int32(), nullable=False),
@@ -36,7 +37,7 @@ SCHEMA = pa.schema(
         pa.field("geometry", pa.binary(), nullable=False),
     ]
 )
-"""Columns of `Nuclei` under their names there; the geometry is WKB."""
+"""Columns of `Nuclei` under their names there; the geometry is WKB. What may be NaN there is null here."""
 
 PLAIN = tuple(name for name in SCHEMA.names if name not in ("bbox", "geometry"))
 """Columns with one number or text a nucleus."""
@@ -61,7 +62,8 @@ def as_record_batch(nuclei: Nuclei, classes: Iterable[ClassSpec]) -> Any:  # noq
         [pa.array(side) for side in shapely.bounds(nuclei.polygon).T], fields=list(SCHEMA.field("bbox").type)
     )
     columns["geometry"] = shapely.to_wkb(nuclei.polygon, byte_order=1)
-    return pa.record_batch([pa.array(columns[f.name], f.type) for f in SCHEMA], schema=SCHEMA)
+    arrays = [pa.array(columns[f.name], f.type, from_pandas=f.nullable) for f in SCHEMA]
+    return pa.record_batch(arrays, schema=SCHEMA)
 
 
 def plain_schema(*more: str) -> Any:  # noqa: ANN401 - pyarrow

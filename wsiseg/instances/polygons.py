@@ -79,11 +79,10 @@ def _outline(runs: npt.NDArray[np.int32], count: int, frame: Frame, area: Box) -
     traced = _trace(runs, count)
     polygon = _to_grid(_simplified(traced), frame, area)
     refused = np.flatnonzero(~shapely.is_valid(polygon))
-    polygon[refused] = _to_grid(traced[refused], frame, area)
+    polygon[refused] = _to_grid(shapely.polygons(traced[refused]), frame, area)
     broken = refused[~shapely.is_valid(polygon[refused])]
     for index in broken:
         polygon[index] = _mended(polygon[index])
-    polygon[shapely.area(polygon) == 0] = shapely.Polygon()
     return Polygons(_transformed(polygon, lambda hundredths: hundredths / GRID), repaired=len(broken))
 
 
@@ -98,27 +97,31 @@ def _trace(runs: npt.NDArray[np.int32], count: int) -> npt.NDArray[np.object_]:
 
 
 def _simplified(rings: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
-    """Give rings with fewer vertices (Douglas and Peucker 1973), or as they were where that changes too much.
+    """Give polygons with fewer vertices (Douglas and Peucker 1973), or all where that changes the area too much.
 
-    Rings, not polygons: for polygons GEOS mends what it broke with `buffer(0)`, which drops parts. Here a broken
-    ring is seen by whoever checks it.
+    Rings are simplified, not polygons: for polygons GEOS mends what it broke with `buffer(0)`, which drops parts.
+    Here a broken ring is seen by whoever checks it.
     """
     simple = shapely.simplify(rings, TOLERANCE_PX, preserve_topology=False)
     collapsed = shapely.get_num_coordinates(simple) < 4
     simple[collapsed] = rings[collapsed]
-    before, after = shapely.area(shapely.polygons(rings)), shapely.area(shapely.polygons(simple))
-    return np.where(np.abs(after - before) > _LARGEST_AREA_CHANGE * before, rings, simple)
+    full, fewer = shapely.polygons(rings), shapely.polygons(simple)
+    before, after = shapely.area(full), shapely.area(fewer)
+    polygons: npt.NDArray[np.object_] = np.where(
+        np.abs(after - before) > _LARGEST_AREA_CHANGE * before, full, fewer
+    )
+    return polygons
 
 
-def _to_grid(rings: npt.NDArray[np.object_], frame: Frame, area: Box) -> npt.NDArray[np.object_]:
-    """Turn rings of the frame into polygons in level-0 hundredths, pushed back to the area's edge."""
+def _to_grid(polygons: npt.NDArray[np.object_], frame: Frame, area: Box) -> npt.NDArray[np.object_]:
+    """Bring polygons of the frame to level-0 hundredths, pushed back to the area's edge."""
 
     def moved(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         level0 = np.clip(frame.to_level0(points), (area.x, area.y), (area.right, area.bottom))
         rounded: npt.NDArray[np.float64] = np.rint(level0 * GRID)
         return rounded
 
-    return _transformed(shapely.polygons(rings), moved)
+    return _transformed(polygons, moved)
 
 
 def _transformed(

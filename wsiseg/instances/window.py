@@ -15,8 +15,9 @@ import shapely
 
 from wsiseg.instances.measure import measure_pixels, measure_polygons
 from wsiseg.instances.objects import Objects, find_objects
+from wsiseg.instances.planes import measure_planes
 from wsiseg.instances.polygons import make_polygons
-from wsiseg.nuclei import MEASUREMENTS, Nuclei, expand_ranges
+from wsiseg.nuclei import MEASUREMENTS, Nuclei
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from wsiseg.geometry import Box, Frame
+    from wsiseg.instances.planes import Planes
     from wsiseg.labels import Labels
 
 
@@ -57,27 +59,27 @@ class DecodedBlock:
     """Nuclei left out because nothing of them lies on the slide; the frame's last pixels reach beyond it."""
 
 
-def decode_block(maps: npt.NDArray[np.uint8], window_box: Box, block_box: Box, decoding: Decoding) -> DecodedBlock:
+def decode_block(planes: Planes, window_box: Box, block_box: Box, decoding: Decoding) -> DecodedBlock:
     """Find, outline and measure the nuclei whose anchor lies in a block.
 
     Parameters
     ----------
-    maps
-        (channels, height, width) of the window; the first is the probability of foreground, 0..255.
+    planes
+        Maps and stains of the window.
     window_box
-        The part of the frame that `maps` covers: the block and its margin, cut at the frame's edge.
+        The part of the frame that `planes` cover: the block and its margin, cut at the frame's edge.
     block_box
         The pixels that the block owns.
     """
     frame = decoding.frame
-    found = find_objects(decoding.decode(maps), window_box)
+    found = find_objects(decoding.decode(planes.maps), window_box)
     owned = found.in_box(block_box)
     cut = owned & found.cut_by(window_box, frame.box)
     objects = found.ordered(owned & ~cut)
     outlined = make_polygons(objects.runs, len(objects), frame, decoding.area)
     outside = shapely.is_empty(outlined.polygon)
     polygons = outlined.polygon[~outside]
-    nuclei = _measured(objects.ordered(~outside), polygons, maps, window_box, decoding)
+    nuclei = _measured(objects.ordered(~outside), polygons, planes, window_box, decoding)
     nuclei.check_finite()
     return DecodedBlock(nuclei, int(cut.sum()), outlined.repaired, int(outside.sum()))
 
@@ -85,7 +87,7 @@ def decode_block(maps: npt.NDArray[np.uint8], window_box: Box, block_box: Box, d
 def _measured(
     objects: Objects,
     polygons: npt.NDArray[np.object_],
-    maps: npt.NDArray[np.uint8],
+    planes: Planes,
     window: Box,
     decoding: Decoding,
 ) -> Nuclei:
@@ -95,9 +97,10 @@ def _measured(
     frame, area, mpp = decoding.frame, decoding.area, decoding.mpp
     values = measure_pixels(objects.runs, objects.starts, mpp)
     values |= measure_polygons(polygons, mpp / frame.downsample)
-    values["probability"] = _mean_over(objects, maps[0], window) / 255
+    values |= measure_planes(objects, planes, window)
     centroid = frame.to_level0(np.stack((values["mean_x"], values["mean_y"]), axis=1))
     centroid = np.clip(centroid, (area.x, area.y), (area.right, area.bottom)).round(2)
+    unknown = np.full(len(objects), np.nan, np.float32)
     plain: dict[str, Any] = {name: values[name].astype(np.float32) for name in MEASUREMENTS}
     return Nuclei(
         id=np.arange(1, len(objects) + 1, dtype=np.uint32),
@@ -106,18 +109,8 @@ def _measured(
         anchor=objects.anchor,
         centroid_x=centroid[:, 0],
         centroid_y=centroid[:, 1],
+        neighbours_50um=unknown,
+        nearest_um=unknown,
         runs=objects.runs,
         **plain,
     )
-
-
-def _mean_over(objects: Objects, plane: npt.NDArray[np.uint8], window: Box) -> npt.NDArray[np.float64]:
-    """Give the mean value of a map over each object's pixels; the sums are whole numbers, hence exact."""
-    lengths = (objects.runs[:, 3] - objects.runs[:, 2]).astype(np.intp)
-    y = objects.runs[:, 1].astype(np.intp) - window.y
-    pixels = expand_ranges(y * window.width + objects.runs[:, 2] - window.x, lengths)
-    ends = np.cumsum(lengths)
-    first = (ends - lengths)[objects.starts]
-    sums = np.add.reduceat(plane.reshape(-1)[pixels], first, dtype=np.int64)
-    means: npt.NDArray[np.float64] = sums / np.diff(np.append(first, len(pixels)))
-    return means

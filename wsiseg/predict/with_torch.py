@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,10 +14,12 @@ from wsiseg.errors import InternalError, ResourceError
 from wsiseg.host import keep_freed_memory
 from wsiseg.models.devices import choose_device
 from wsiseg.models.network import load_network
+from wsiseg.predict.fusion import fold_batch_norm, fuse_activations
 from wsiseg.predict.numerics import Numerics
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from torch import nn
 
     from wsiseg.models.bundle import ModelBundle
 
@@ -54,15 +57,10 @@ class TorchPredictor:
         if self._device.type == "cpu":
             torch.set_num_threads(self._numerics.threads)
             keep_freed_memory()
-        spec = bundle.spec
+        self._bundle, spec = bundle, bundle.spec
         self._head = bundle.head()
         self._dtype: torch.dtype = getattr(torch, self._numerics.dtype)
-        network = load_network(bundle)
-        try:
-            network = network.to(self._device).to(memory_format=torch.channels_last)
-        except RuntimeError as error:
-            raise _explained(error, self._device) from error
-        self._network = network.half() if self._dtype is torch.float16 else network
+        self._network = self._network_in(self._dtype)
         self._mean = torch.tensor(spec.mean, device=self._device).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(spec.std, device=self._device).view(1, 3, 1, 1) * 255
         self.batch = 1
@@ -75,6 +73,22 @@ class TorchPredictor:
         """What decides the bits of the result besides the bundle."""
         # On a GPU the batch chooses the algorithm, and so the rounding; on a CPU windows go one by one.
         return asdict(self._numerics) | ({} if self._device.type == "cpu" else {"batch": self._chosen_batch})
+
+    def _network_in(self, dtype: torch.dtype) -> nn.Module:
+        """Load the network, ready to compute in a number type on this device."""
+        network = fold_batch_norm(load_network(self._bundle))
+        if self._device.type == "cpu" and dtype is not torch.float16:  # which oneDNN has on few processors
+            network = fuse_activations(network, dtype)
+        try:
+            network = network.to(self._device).to(memory_format=torch.channels_last)
+        except RuntimeError as error:
+            raise _explained(error, self._device) from error
+        return network.half() if dtype is torch.float16 else network
+
+    @cached_property
+    def _exact(self) -> nn.Module:
+        """The network in single precision, for what half precision cannot hold."""
+        return self._network_in(torch.float32)
 
     def _batch_by_memory(self, tile_pixels: int) -> int:
         # All of the device's memory, not what is free: a rerun must choose the same batch.
@@ -118,17 +132,11 @@ class TorchPredictor:
         return np.ascontiguousarray(quantised.cpu().numpy())
 
     def _logits(self, images: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        network = self._network if dtype is self._dtype else self._exact
         if dtype is torch.float16:
-            return self._network(images.half()).float()  # type: ignore[no-any-return]
-        enabled = dtype is torch.bfloat16
-        # A half-precision network is made one of single precision for its second try, and back: no weight changes.
-        network = self._network.float()
-        try:
-            with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=enabled):
-                return network(images).float()  # type: ignore[no-any-return]
-        finally:
-            if self._dtype is torch.float16:
-                network.half()
+            images = images.half()
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=dtype is torch.bfloat16):
+            return network(images).float()  # type: ignore[no-any-return]
 
 
 def _explained(error: RuntimeError, device: torch.device) -> RuntimeError | ResourceError:

@@ -76,27 +76,26 @@ class BlockWork:
         windows = {block: self.windows(block) for block in blocks}
         pixels = self._read_ahead([w for block in blocks for w in windows[block]], predictor, pool, readers)
         for block in blocks:
-            maps, lost = self._maps_of(block, _batches(windows[block], predictor), pixels, predictor, meter)
-            yield block, self._maps.write(block, maps, lost)
+            tiles: dict[tuple[int, int], bytes] = {}
+            lost: list[tuple[int, int]] = []
+            packing = []
+            inferred = self._inferred(_batches(windows[block], predictor), pixels, predictor, meter)
+            for window, image, gaps, maps in inferred:
+                lost += gaps
+                # On another thread, so that the network need not wait for it.
+                packing.append(readers.submit(self._pack, window, image, gaps, maps))
+                meter.count(len(self._tiles_of(window)))
+            for future in packing:
+                tiles |= future.result()
+            yield block, self._maps.write(block, [tiles[place] for place in sorted(tiles)], tuple(sorted(lost)))
 
-    def _maps_of(
-        self,
-        block: Block,
-        batches: Iterable[list[Window]],
-        pixels: Iterator[Read],
-        predictor: Predictor,
-        meter: Meter,
-    ) -> tuple[npt.NDArray[np.uint8], Tiles]:
-        """Give the maps of a block's wanted tiles, (n, channels, tile, tile), and which of them are lost."""
-        tiles = self._layout.tiles_of(block)
-        index = {(int(row), int(column)): i for i, (row, column) in enumerate(tiles)}
-        side = self._grid.tile_px
-        maps = np.zeros((len(tiles), len(self._head.maps), side, side), np.uint8)
-        lost: list[tuple[int, int]] = []
+    def _inferred(
+        self, batches: Iterable[list[Window]], pixels: Iterator[Read], predictor: Predictor, meter: Meter
+    ) -> Iterator[tuple[Window, npt.NDArray[np.uint8], Tiles, npt.NDArray[np.uint8]]]:
+        """Give each window's pixels, lost tiles and (channels, h, w) maps, all with its halo."""
         for batch in batches:
             started = time.perf_counter()
             images, gaps = zip(*(next(pixels) for _ in batch), strict=True)
-            lost += [tile for tiles in gaps for tile in tiles]
             stacked = np.stack(images)
             read = time.perf_counter()
             try:
@@ -105,10 +104,7 @@ class BlockWork:
                 raise InternalError(error.code, error.what, where=_place(batch), fix=error.fix) from error
             meter.read_wait += read - started
             meter.forward += time.perf_counter() - read
-            for window, planes in zip(batch, found, strict=True):
-                meter.count(self._cut(window, planes, index, maps))
-        maps[[index[tile] for tile in lost]] = 0
-        return maps, tuple(sorted(lost))
+            yield from zip(batch, stacked, gaps, found, strict=True)
 
     def windows(self, block: Block) -> list[Window]:
         """Give a block's windows with equal shapes next to each other, so that they can share a batch."""
@@ -131,25 +127,24 @@ class BlockWork:
             for future in waiting:  # given up: nobody will look at them
                 future.cancel()
 
-    def _cut(
-        self,
-        window: Window,
-        planes: npt.NDArray[np.uint8],
-        index: dict[tuple[int, int], int],
-        maps: npt.NDArray[np.uint8],
-    ) -> int:
-        """Copy the wanted tiles of a window's (channels, h, w) planes to their places; give their number."""
+    def _tiles_of(self, window: Window) -> list[tuple[int, int]]:
+        """Give the (row, column) of a window's wanted tiles."""
+        places = np.argwhere(self._layout.wanted[window.tiles]) + (window.first_row, window.first_column)
+        return [(int(row), int(column)) for row, column in places]
+
+    def _pack(
+        self, window: Window, image: npt.NDArray[np.uint8], gaps: Tiles, maps: npt.NDArray[np.uint8]
+    ) -> dict[tuple[int, int], bytes]:
+        """Cut a window's wanted tiles out and make them what is stored."""
         side, halo = self._grid.tile_px, self._layout.halo_px
-        count = 0
-        for row in range(window.rows):
-            for column in range(window.columns):
-                place = index.get((window.first_row + row, window.first_column + column))
-                if place is None:
-                    continue
-                y, x = halo + row * side, halo + column * side
-                maps[place] = planes[:, y : y + side, x : x + side]
-                count += 1
-        return count
+        packed = {}
+        for row, column in self._tiles_of(window):
+            y = halo + (row - window.first_row) * side
+            x = halo + (column - window.first_column) * side
+            area = slice(y, y + side), slice(x, x + side)
+            lost = (row, column) in gaps
+            packed[row, column] = self._maps.pack_lost() if lost else self._maps.pack(maps[:, *area], image[area])
+        return packed
 
     # -- maps to nuclei -----------------------------------------------------------------------------------
 

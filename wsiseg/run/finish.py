@@ -12,11 +12,13 @@ from wsiseg import fsio
 from wsiseg.export import ExportHeader, load_exporter
 from wsiseg.export.omezarr import MaskClass, StoreSpec, create_store
 from wsiseg.export.overview import draw_overview
+from wsiseg.export.parquet import read_nuclei
 from wsiseg.export.report import ReportImages, render_report
 from wsiseg.host import usable_cores
 from wsiseg.run import folder as names
 from wsiseg.run.fields import example_fields
 from wsiseg.run.gaps import UNKNOWN, unknown_part
+from wsiseg.run.neighbours import Neighbourhood
 from wsiseg.run.staging import staged
 from wsiseg.run.stores import NucleiStore
 from wsiseg.run.summary import summarise
@@ -25,7 +27,7 @@ from wsiseg.slides import thumbnail
 from wsiseg.stitch import stitch_slide
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     import numpy.typing as npt
@@ -35,15 +37,18 @@ if TYPE_CHECKING:
     from wsiseg.nuclei import Nuclei
     from wsiseg.run.gaps import Tiles
     from wsiseg.run.meter import Meter
-    from wsiseg.run.plan import RunPlan
+    from wsiseg.run.plan import Layout, RunPlan
     from wsiseg.run.progress import Progress
     from wsiseg.run.staging import Staged
     from wsiseg.slides import Slide
     from wsiseg.stitch import Part
     from wsiseg.tiling import Block, TileGrid
 
+    Picture = tuple[npt.NDArray[np.uint8], Frame]
+    """The slide, small: (height, width, 3) pixels and their plane."""
+
 OVERVIEW_PX = 2048
-"""Long side of the overview at most; it is also the image at the root of the mask store."""
+"""Long side of the overview at most."""
 
 
 class Numbered:
@@ -68,35 +73,50 @@ class Numbered:
         self.total = sum(counts)
         self.first_ids: dict[Block, int] = dict(zip(blocks, np.cumsum([1, *counts])[:-1].tolist(), strict=True))
 
-    def batches(self, tally: Tally | None = None) -> Iterator[Nuclei]:
-        """Give each block's nuclei, counting them on the way if asked."""
+    def surrounded(self, layout: Layout, tally: Tally) -> Iterator[Nuclei]:
+        """Give each block's nuclei with their neighbours, counting them on the way."""
+        around = Neighbourhood(layout, self.first_ids, self.store.read_centroids)
         for block, first in self.first_ids.items():
             nuclei = self.store.read(block).renumbered(first)
-            if tally is not None:
-                tally.add(nuclei)
+            tally.add(nuclei)
+            yield around.surround(block, nuclei)
+            self.progress.advance()
+
+    def watched(self, batches: Iterable[Nuclei]) -> Iterator[Nuclei]:
+        """Give the same batches, one for each block that holds a nucleus, and tell who watches."""
+        for nuclei in batches:
             yield nuclei
             self.progress.advance()
 
     def centroids(self) -> Iterator[npt.NDArray[np.float64]]:
         """Give each block's centroids, (n, 2) level-0 (x, y)."""
-        for nuclei in self.batches():
-            yield np.stack([nuclei.centroid_x, nuclei.centroid_y], axis=1)
+        for block in self.first_ids:
+            yield self.store.read_centroids(block)
+            self.progress.advance()
+
+
+def small_picture(slide: Slide) -> Picture:
+    """Give what overview, report and the root of the mask store show."""
+    return thumbnail(slide, OVERVIEW_PX)
 
 
 def write_tables(
-    plan: RunPlan, nuclei: Numbered, attempt: Path, slide: Slide, meter: Meter
+    plan: RunPlan, nuclei: Numbered, attempt: Path, slide: Slide, picture: Picture, meter: Meter
 ) -> tuple[list[Staged], dict[str, Any]]:
     """Make tables and pages in the folder of an attempt; give them, and the content of the summary."""
-    nuclei.progress.stage("blocks", 3 * len(nuclei.first_ids))
+    filled = sum(fact["nuclei"] > 0 for fact in nuclei.facts)
+    nuclei.progress.stage("blocks", 2 * len(nuclei.first_ids) + filled)
     tally = Tally(plan.grid)
     header, stem = _header(plan), attempt / "nuclei"
     with meter.timed("tables"):
-        tables = load_exporter("geoparquet")(nuclei.batches(tally), nuclei.total, stem, header)
-        tables += load_exporter("geojson")(nuclei.batches(), nuclei.total, stem, header)
+        tables = load_exporter("geoparquet")(nuclei.surrounded(plan.layout, tally), nuclei.total, stem, header)
+        # From the table, which knows the neighbours.
+        finished = nuclei.watched(read_nuclei(fsio.partial_name(tables[0])))
+        tables += load_exporter("geojson")(finished, nuclei.total, stem, header)
     with meter.timed("pages"):
         summary = summarise(plan, nuclei.facts, tally)
         fields = example_fields(plan, slide, tally, nuclei)
-        pages = _write_pages(plan, attempt, nuclei, thumbnail(slide, OVERVIEW_PX), (summary, fields))
+        pages = _write_pages(plan, attempt, nuclei, picture, (summary, fields))
     return [staged(path) for path in (*tables, *pages)], summary
 
 
@@ -142,7 +162,7 @@ def _write_pages(
     plan: RunPlan,
     attempt: Path,
     nuclei: Numbered,
-    picture: tuple[npt.NDArray[np.uint8], Frame],
+    picture: Picture,
     content: tuple[dict[str, Any], list[Field]],
 ) -> tuple[Path, ...]:
     """Write overview, summary and report."""
@@ -169,7 +189,7 @@ def _gaps(summary: dict[str, Any]) -> list[npt.NDArray[np.float64]]:
     return [np.array([(x, y), (x + w, y), (x + w, y + h), (x, y + h)], float) for x, y, w, h in boxes]
 
 
-def write_masks(plan: RunPlan, nuclei: Numbered, attempt: Path, slide: Slide, meter: Meter) -> Staged:
+def write_masks(plan: RunPlan, nuclei: Numbered, attempt: Path, picture: Picture, meter: Meter) -> Staged:
     """Make the mask store in the folder of an attempt and let Dask paint it, a task a shard."""
     path = attempt / names.MASKS
     spec = plan.bundle.spec
@@ -183,7 +203,7 @@ def write_masks(plan: RunPlan, nuclei: Numbered, attempt: Path, slide: Slide, me
         provenance={"slide": plan.slide_name, "model": spec.name, "model_sha256": plan.bundle.sha256},
     )
     with meter.timed("masks"), fsio.explained(path):
-        arrays = create_store(fsio.partial_name(path), store, *thumbnail(slide, OVERVIEW_PX))
+        arrays = create_store(fsio.partial_name(path), store, *picture)
         stitch_slide(
             plan.grid,
             Parts(plan.grid, nuclei.store, nuclei.first_ids, plan.lost),

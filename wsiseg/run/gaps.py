@@ -45,9 +45,7 @@ def read_window(slide: PatchedSlide, layout: Layout, window: Window) -> tuple[np
     boxes = slide.lost(best_level(slide.info.levels, layout.frame.downsample))
     if not len(boxes):
         return pixels, ()
-    rows = slice(window.first_row, window.first_row + window.rows)
-    columns = slice(window.first_column, window.first_column + window.columns)
-    lost = (tiles_under(layout.grid, boxes) & layout.wanted)[rows, columns]
+    lost = (tiles_under(layout.grid, boxes) & layout.wanted)[window.tiles]
     places = np.argwhere(lost) + (window.first_row, window.first_column)
     return pixels, tuple((int(row), int(column)) for row, column in places)
 

@@ -17,7 +17,7 @@ from wsiseg import __version__, fsio
 from wsiseg.errors import OutputError, ResourceError, SlideError, WsisegError
 from wsiseg.host import usable_cores
 from wsiseg.run.engine import Engine
-from wsiseg.run.finish import Numbered, write_masks, write_tables
+from wsiseg.run.finish import Numbered, small_picture, write_masks, write_tables
 from wsiseg.run.folder import SCHEMA, SUMMARY, RunFolder, keep_traceback, record_failure
 from wsiseg.run.forecast import disk_bytes
 from wsiseg.run.gaps import check_gaps
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 _DECISIVE = (
     "segmentation-models-pytorch", "timm", "numpy", "pillow", "shapely", "pyarrow", "orjson", "zarr", "numcodecs",
+    "scipy",
 )  # fmt: skip
 """Packages whose version may change a run's bytes, beside torch, which is among the numerics."""
 
@@ -144,8 +145,9 @@ def _work(
         plan = replace(plan, lost=engine.lost)
         nuclei = Numbered(folder.work, engine.facts, progress)
         attempt = new_attempt(folder.work)
-        results, summary = write_tables(plan, nuclei, attempt, slide, meter)
-        results.append(write_masks(plan, nuclei, attempt, slide, meter))
+        picture = small_picture(slide)
+        results, summary = write_tables(plan, nuclei, attempt, slide, picture, meter)
+        results.append(write_masks(plan, nuclei, attempt, picture, meter))
     except MemoryError as error:
         raise ResourceError("E-MEMORY", "memory ran out", where=folder.path, fix="use --workers 1") from error
     record = performance(meter, predictor.numerics, predictor.batch, time.perf_counter() - started)

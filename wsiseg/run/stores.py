@@ -1,29 +1,31 @@
 """Work in progress on disk: a block's maps until its neighbours are decoded, its nuclei until the run ends.
 
-A block's maps are one `.npy` of its inferred tiles in row-major order, (n, channels, tile, tile) uint8, so that a
-neighbour reads just the tiles along the common edge. Two processes may write one file at a
-time: each has a partial file of its own, and both hold the same bytes.
+A block's maps are a file of its inferred tiles in row-major order (`wsiseg.run.tilefile`): of each the maps, then
+the stains of its pixels that may be of a nucleus. Two processes may write one file at a time: each has a partial
+file of its own, and both hold the same bytes.
 """
 
 from __future__ import annotations
 
-import errno
-import io
 import secrets
 import zlib
-from typing import TYPE_CHECKING, BinaryIO
+from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from wsiseg import fsio
 from wsiseg.errors import ResourceError
-from wsiseg.nuclei import Nuclei, pixels_from_bytes
+from wsiseg.instances import Planes
+from wsiseg.nuclei import Nuclei, centroids_from_bytes, pixels_from_bytes
 from wsiseg.run.board import Board
 from wsiseg.run.ledger import MAPS, NUCLEI, Entry
+from wsiseg.run.tilefile import TileReader, join_tiles, pack_tile
+from wsiseg.stains import STAINS, as_planes, stains_of
 from wsiseg.tiling import Block
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -32,14 +34,14 @@ if TYPE_CHECKING:
     from wsiseg.run.ledger import Ledger
     from wsiseg.run.plan import Layout
 
-_SUFFIXES = {MAPS: ".npy", NUCLEI: ".arrow"}
+_SUFFIXES = {MAPS: ".tiles", NUCLEI: ".arrow"}
 
 
 def _path(work: Path, stage: str, block: str) -> Path:
     return work / stage / f"{block}{_SUFFIXES[stage]}"
 
 
-def _write(work: Path, stage: str, block: Block, data: bytes | memoryview) -> int:
+def _write(work: Path, stage: str, block: Block, data: bytes) -> int:
     """Write a block's file; give its CRC-32."""
     path = _path(work, stage, block.name)
     if not work.is_dir():  # it was made when the run began: what somebody deleted is not made again
@@ -82,7 +84,7 @@ def recall(work: Path, ledger: Ledger, active: Iterable[Block]) -> tuple[Board, 
 
 
 class MapStore:
-    """The maps of a run, by block.
+    """The maps and stains of a run, by block.
 
     Parameters
     ----------
@@ -95,31 +97,39 @@ class MapStore:
     def __init__(self, work: Path, layout: Layout, channels: int) -> None:
         self._work = work
         self._layout = layout
-        self._channels = channels
+        side = layout.grid.tile_px
+        self._tile_shape = (channels, side, side)
 
-    def write(self, block: Block, maps: npt.NDArray[np.uint8], lost: tuple[tuple[int, int], ...] = ()) -> Entry:
-        """Write a block's maps.
+    def pack(self, maps: npt.NDArray[np.uint8], rgb: npt.NDArray[np.uint8]) -> bytes:
+        """Make of a tile's (channels, tile, tile) maps and (tile, tile, 3) pixels what `write` takes."""
+        return pack_tile(np.concatenate([maps.ravel(), stains_of(rgb, maps[0]).ravel()]))
+
+    def pack_lost(self) -> bytes:
+        """Make the same of a tile that could not be read: all 0."""
+        return pack_tile(np.zeros(self._tile_shape, np.uint8))
+
+    def write(self, block: Block, tiles: Sequence[bytes], lost: tuple[tuple[int, int], ...] = ()) -> Entry:
+        """Write a block's tiles.
 
         Parameters
         ----------
-        maps
-            (n, channels, tile, tile) in the order of `Layout.tiles_of`.
+        tiles
+            Packed, in the order of `Layout.tiles_of`.
         lost
-            (row, column) of the tiles that could not be read; their maps are 0.
+            (row, column) of those that could not be read.
         """
-        buffer = io.BytesIO()
-        np.save(buffer, maps)
-        crc = _write(self._work, MAPS, block, buffer.getbuffer())
-        return Entry(MAPS, block.name, crc, {"tiles": len(maps)}, lost)
+        crc = _write(self._work, MAPS, block, join_tiles(tiles))
+        return Entry(MAPS, block.name, crc, {"tiles": len(tiles)}, lost)
 
-    def read(self, box: Box) -> npt.NDArray[np.uint8]:
-        """Give the maps of a box inside the frame: (channels, height, width), zero where not inferred."""
-        out = np.zeros((self._channels, *box.shape), np.uint8)
+    def read(self, box: Box) -> Planes:
+        """Give the planes of a box inside the frame, zero where not inferred."""
+        channels = self._tile_shape[0]
+        out = np.zeros((channels + len(STAINS), *box.shape), np.uint8)
         side = self._layout.grid.block_px
         for row in range(box.y // side, -(-box.bottom // side)):
             for column in range(box.x // side, -(-box.right // side)):
                 self._copy(Block(row, column), box, out)
-        return out
+        return Planes(out[:channels], out[channels:])
 
     def _copy(self, block: Block, box: Box, out: npt.NDArray[np.uint8]) -> None:
         tiles = self._layout.tiles_of(block)
@@ -127,32 +137,23 @@ class MapStore:
             return
         path = _path(self._work, MAPS, block.name)
         with fsio.explained(path), open(path, "rb") as file:
-            _skip_header(file)
-            first = file.tell()
+            reader = TileReader(file, len(tiles))
             for index, (row, column) in enumerate(tiles):
                 core = self._layout.grid.core(int(row), int(column))
                 part = core.intersection(box)
                 if part.empty:
                     continue
-                maps = self._read_tile(file, first, index)
+                maps, stains = self._planes(reader.tile(index))
                 source = part.moved(-core.x, -core.y).slices
                 target = part.moved(-box.x, -box.y).slices
-                out[:, target[0], target[1]] = maps[:, source[0], source[1]]
+                out[: len(maps), *target] = maps[:, *source]
+                out[len(maps) :, *target] = stains[:, *source]
 
-    def _read_tile(self, file: BinaryIO, first: int, index: int) -> npt.NDArray[np.uint8]:
-        """Give a tile's maps. Read, not mapped: a failing disk is then an error and not a signal."""
-        side = self._layout.grid.tile_px
-        size = self._channels * side * side
-        file.seek(first + index * size)
-        data = file.read(size)
-        if len(data) < size:
-            raise OSError(errno.EIO, "the file is shorter than it was written")
-        return np.frombuffer(data, np.uint8).reshape(self._channels, side, side)
-
-
-def _skip_header(file: BinaryIO) -> None:
-    np.lib.format.read_magic(file)
-    np.lib.format.read_array_header_1_0(file)
+    def _planes(self, content: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        """Give the maps and the stains of an unpacked tile."""
+        maps = content[: prod(self._tile_shape)].reshape(self._tile_shape)
+        stains = content[maps.size :].reshape(-1, len(STAINS))
+        return maps, as_planes(stains, maps[0])
 
 
 class NucleiStore:
@@ -173,6 +174,10 @@ class NucleiStore:
     def read_pixels(self, block: Block) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
         """Give what painting a decoded block needs: its nuclei's runs and class values."""
         return pixels_from_bytes(self._bytes(block))
+
+    def read_centroids(self, block: Block) -> npt.NDArray[np.float64]:
+        """Give the centroids of a decoded block's nuclei: (n, 2) level-0 (x, y)."""
+        return centroids_from_bytes(self._bytes(block))
 
     def _bytes(self, block: Block) -> bytes:
         return fsio.read(_path(self._work, NUCLEI, block.name))

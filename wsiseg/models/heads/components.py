@@ -11,11 +11,13 @@ All work is on lists of the mask's pixels and on their runs, which are twenty ti
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from wsiseg.labels import Labels
+from wsiseg.nuclei import expand_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,38 +40,57 @@ class Foreground:
 
     flat: npt.NDArray[np.int32]
     """(n,): flat index of each listed pixel in the framed image; int32, as the list is the most of the memory."""
-    below: npt.NDArray[np.int32]
-    """(n,): place in the list of the pixel below, 0 where that is not listed."""
     inside: npt.NDArray[np.bool_]
     """(n,): whether the pixel is set."""
     shape: tuple[int, int]
     """(h + 2, w + 2): the image has a frame of background, so that every set pixel has four neighbours."""
 
     @classmethod
-    def of(cls, mask: npt.NDArray[np.bool_]) -> Foreground:
-        """List the set pixels of an (h, w) mask."""
-        height, width = mask.shape
-        framed = np.zeros((height + 2, width + 2), np.bool_)
-        framed[1:-1, 1:-1] = mask
-        listed = framed.copy()
-        listed[:, 1:] |= framed[:, :-1]
-        listed[0, 0] = True
-        flat = np.flatnonzero(listed).astype(np.int32)
-        return cls(flat, _places_below(flat, framed.shape), framed.ravel()[flat], framed.shape)
+    def of(cls, image: npt.NDArray[np.integer], threshold: int) -> Foreground:
+        """List the pixels of an (h, w) image that reach a threshold."""
+        shape = image.shape[0] + 2, image.shape[1] + 2
+        first, after = _spans(image, threshold)
+        ends = np.cumsum(after - first + 1, dtype=np.int32)  # the place after each span's pixel of background
+        flat = np.repeat(after + 1 - ends, np.diff(ends, prepend=0))
+        flat += np.arange(len(flat), dtype=np.int32)
+        inside = np.ones(len(flat), np.bool_)
+        inside[ends - 1] = False
+        return cls(flat, inside, shape)
 
     def strips(self) -> Iterator[tuple[slice, slice]]:
         """Give the rows of the image without its frame, some at a time, and the places of their listed pixels.
 
         What is made of the image for a strip stays in the processor's cache.
         """
-        return _strips(self.flat, self.shape)
+        rows, width = self.shape[0] - 2, self.shape[1]
+        edges = [*range(0, rows, _STRIP_ROWS), rows]
+        places = np.searchsorted(self.flat, np.array([(edge + 1) * width for edge in edges], np.int32)).tolist()
+        for row, listed in zip(pairwise(edges), pairwise(places), strict=True):
+            yield slice(*row), slice(*listed)
 
-    def above(self) -> npt.NDArray[np.int32]:
-        """Give the place in the list of each pixel's upper neighbour, 0 where that is not listed."""
-        above = np.zeros_like(self.below)
-        above[self.below] = np.arange(len(above), dtype=np.int32)
-        above[0] = 0
-        return above
+    def spans(self, chosen: npt.NDArray[np.bool_]) -> tuple[Indices, npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Give the spans of some set pixels: where each begins in the list, begins in the image and ends there."""
+        edges = np.flatnonzero(chosen[1:] != chosen[:-1]) + 1
+        start = edges[::2]
+        first = self.flat[start]
+        return start, first, first + (edges[1::2] - start).astype(np.int32)
+
+    def above_and_below(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Give the places in the list of the pixels above and below each, 0 where they are not set."""
+        start, first, after = self.spans(self.inside)
+        width = self.shape[1]
+        upper, lower = _touching(first, after, width)
+        shift = first - start.astype(np.int32)  # from a place in the list to the image
+        begin = np.maximum(first[upper], first[lower] - width) - shift[upper]
+        end = np.minimum(after[upper], after[lower] - width) - shift[upper]
+        # Wherever two spans touch, what lies below is as much further in the list.
+        step = shift[upper] - shift[lower] + width
+        places = np.arange(len(self.flat), dtype=np.int32)
+        below = Runs(begin, end, step).listed(len(places))
+        below += places * (below > 0)
+        above = Runs(begin + step, end + step, step).listed(len(places))
+        above = (places - above) * (above > 0)
+        return above, below
 
     def labels(self, runs: Runs) -> Labels:
         """Give the labels that runs of the list are in the image."""
@@ -82,9 +103,9 @@ class Foreground:
 class Runs:
     """Runs of listed pixels that have the same label."""
 
-    start: Indices
+    start: npt.NDArray[np.integer]
     """(m,): place of the first pixel in the list."""
-    stop: Indices
+    stop: npt.NDArray[np.integer]
     """(m,): place after the last."""
     label: npt.NDArray[np.int32]
     """(m,): from 1."""
@@ -156,40 +177,31 @@ class Components:
     """The 4-connected components of some of the listed pixels."""
 
     runs: Runs
-    """Labelled by component, from 1 in no particular order."""
-    number: npt.NDArray[np.int32]
-    """(n,): how many runs have begun up to each listed pixel."""
+    """Labelled by component, from 1 in the order of their first pixels."""
+    first: Indices
+    """Place of each component's first pixel."""
 
     @classmethod
-    def of(
-        cls, inside: npt.NDArray[np.bool_], crossing: npt.NDArray[np.bool_], foreground: Foreground
-    ) -> Components:
+    def of(cls, inside: npt.NDArray[np.bool_], foreground: Foreground) -> Components:
         """Find the components.
 
         Parameters
         ----------
         inside
             (n,): the listed pixels to look at, never one of background.
-        crossing
-            (n,): where both a pixel and the one below are among them.
         """
-        edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
-        start, stop = edges[::2], edges[1::2]
-        begun = np.arange(len(start) + 1, dtype=np.int32)
-        number = np.repeat(begun, np.diff(start, prepend=0, append=len(inside)))
-        # Two runs that touch do so in one stretch, which begins once.
-        first = beginnings(crossing)
-        upper, lower = number[first] - 1, number[foreground.below[first]] - 1
-        root = _joined(len(start), upper, lower)
-        names = np.cumsum(root == np.arange(len(root)), dtype=np.int32)
-        return cls(Runs(start, stop, names[root]), number)
+        start, first, after = foreground.spans(inside)
+        root = _joined(len(start), *_touching(first, after, foreground.shape[1]))
+        is_root = root == np.arange(len(root))
+        names = np.cumsum(is_root, dtype=np.int32)
+        return cls(Runs(start, start + (after - first), names[root]), start[is_root])
 
     def at(self, places: Indices) -> npt.NDArray[np.int32]:
         """Give the component at places of the list, each in one."""
-        return self.runs.label[self.number[places] - 1]
+        return self.runs.label[np.searchsorted(self.runs.start, places, "right") - 1]
 
     def __len__(self) -> int:
-        return int(self.runs.label.max(initial=0))
+        return len(self.first)
 
 
 def _joined(count: int, upper: npt.NDArray[np.integer], lower: npt.NDArray[np.integer]) -> Indices:
@@ -211,28 +223,34 @@ def _joined(count: int, upper: npt.NDArray[np.integer], lower: npt.NDArray[np.in
         np.minimum.at(root, np.maximum(upper, lower), np.minimum(upper, lower))
 
 
-def _strips(flat: npt.NDArray[np.int32], shape: tuple[int, int]) -> Iterator[tuple[slice, slice]]:
-    """Give the rows of an image, some at a time, and the places of their pixels in the list of a framed image."""
-    rows = shape[0] - 2
-    tops = range(0, rows, _STRIP_ROWS)
-    firsts = np.array([(top + 1) * shape[1] for top in (*tops, rows)], np.int32)
-    places = np.searchsorted(flat, firsts)
-    for top, first, after in zip(tops, places[:-1].tolist(), places[1:].tolist(), strict=True):
-        yield slice(top, min(top + _STRIP_ROWS, rows)), slice(first, after)
+def _spans(image: npt.NDArray[np.integer], threshold: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Give where the spans of pixels that reach a threshold begin and end: flat indices of the framed image.
+
+    The first one is empty: the list begins with the background after it.
+    """
+    height, width = image.shape
+    framed = np.zeros((_STRIP_ROWS, width + 2), np.bool_)
+    edges = [np.zeros(2, np.int32)]
+    for top in range(0, height, _STRIP_ROWS):
+        part = image[top : top + _STRIP_ROWS]
+        np.greater_equal(part, threshold, out=framed[: len(part), 1:-1])
+        flat = framed[: len(part)].ravel()
+        edges.append((np.flatnonzero(flat[1:] != flat[:-1]) + (1 + (top + 1) * (width + 2))).astype(np.int32))
+    both = np.concatenate(edges)
+    return both[::2], both[1::2]
 
 
-def _places_below(flat: npt.NDArray[np.int32], shape: tuple[int, int]) -> npt.NDArray[np.int32]:
-    """Give the place in the list of the pixel below each, 0 where that is not listed."""
-    width = shape[1]
-    below = np.zeros(len(flat), np.int32)
-    image = np.empty((_STRIP_ROWS + 1) * width, np.int32)
-    for rows, listed in _strips(flat, shape):
-        after = int(np.searchsorted(flat, np.int32((rows.stop + 2) * width)))  # one row more
-        pixels = flat[listed.start : after].astype(np.intp) - (rows.start + 1) * width
-        image.fill(0)
-        image[pixels] = np.arange(listed.start, after)
-        below[listed] = image[pixels[: listed.stop - listed.start] + width]
-    return below
+def _touching(first: npt.NDArray[np.int32], after: npt.NDArray[np.int32], width: int) -> tuple[Indices, Indices]:
+    """Give each pair of a span and one of the row below that touches it, in order.
+
+    Parameters
+    ----------
+    first, after
+        Sorted flat indices of an image that is `width` wide, with a pixel of background after each span.
+    """
+    lowest = np.searchsorted(after, first + width, "right")
+    counts = np.searchsorted(first, after + width) - lowest
+    return np.repeat(np.arange(len(first)), counts), expand_ranges(lowest, counts)
 
 
 def beginnings(chosen: npt.NDArray[np.bool_]) -> Indices:

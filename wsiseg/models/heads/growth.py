@@ -31,8 +31,16 @@ if TYPE_CHECKING:
     from wsiseg.labels import Labels
 
 _FINE = 128
-"""The core is smoothed in 1/128 of its 8-bit steps, so that slopes have no flat steps to get stuck on. uint16
-because OpenCV smooths it in whole numbers: the same bits wherever the window lies."""
+"""The core is smoothed in 1/128 of its 8-bit steps, so that slopes have no flat steps to get stuck on; it still
+fits into 16 bits."""
+
+_KERNEL_SUM = 64
+"""The smoothing's weights are whole 64ths: float32 holds their sums exactly, so the bits are the same wherever the
+window lies and whatever instructions OpenCV uses."""
+
+
+_AT_ONCE = 1 << 14
+"""Pixels that look at their neighbours together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +107,7 @@ class Growth:
 
     def labels(self, probability: npt.NDArray[np.uint8], core: npt.NDArray[np.uint8]) -> Labels:
         """Give the labels of (h, w) maps."""
-        foreground = Foreground.of(probability >= self._threshold)
+        foreground = Foreground.of(probability, self._threshold)
         heights = _heights(core, foreground, self.settings.blur_radius_px)
         settings = self.settings
         seeds = find_seeds(heights, foreground, self._seeds)
@@ -118,25 +126,21 @@ class _Hills:
     def __init__(self, foreground: Foreground, heights: npt.NDArray[np.uint16]) -> None:
         self.foreground = foreground
         self.heights = heights
-        self._above = foreground.above()
+        self._above, self._below = foreground.above_and_below()
 
     def _neighbours(self, places: npt.NDArray[np.intp]) -> Iterator[npt.NDArray[np.integer]]:
         """Give the places of the neighbours; this fixed order decides between those of equal height."""
         yield self._above[places]
         yield places - 1
         yield places + 1
-        yield self.foreground.below[places]
+        yield self._below[places]
 
     def climb(self, seed: npt.NDArray[np.int32], doublings: int) -> npt.NDArray[np.int32]:
         """Give each pixel the seed that it meets within 2 ** doublings steps uphill, or 0."""
         waiting = np.flatnonzero(self.foreground.inside & (seed == 0))
-        highest, best = waiting, self.heights[waiting]
-        for neighbour in self._neighbours(waiting):
-            height = self.heights[neighbour]
-            highest = np.where(height > best, neighbour, highest)
-            best = np.maximum(best, height)
         target = np.arange(len(seed), dtype=np.int32)
-        target[waiting] = highest
+        for part in _pieces(waiting):
+            target[part] = self._uphill(part)
         climbing = waiting
         for _ in range(doublings):
             reached = target[climbing]
@@ -148,6 +152,16 @@ class _Hills:
         found = seed.copy()
         found[waiting] = seed[target[waiting]]
         return found
+
+    def _uphill(self, places: npt.NDArray[np.intp]) -> npt.NDArray[np.integer]:
+        """Give the place of each one's highest neighbour, or its own where none is higher."""
+        highest: npt.NDArray[np.integer] = places
+        best = self.heights[places]
+        for neighbour in self._neighbours(places):
+            height = self.heights[neighbour]
+            highest = np.where(height > best, neighbour, highest)
+            best = np.maximum(best, height)
+        return highest
 
     def spread(self, labels: npt.NDArray[np.int32], layers: int) -> npt.NDArray[np.int32]:
         """Let labels grow into unlabelled pixels, each to the label of its highest labelled neighbour."""
@@ -171,15 +185,16 @@ class _Hills:
         self, labels: npt.NDArray[np.int32], min_area_px: float, max_extent_px: int
     ) -> npt.NDArray[np.int32]:
         """Make nuclei of the mask's parts that no seed has reached: small and faint ones have no core."""
-        left = self.foreground.inside & (labels == 0)
-        places = np.flatnonzero(left)
-        crossing = np.zeros_like(left)
-        crossing[places] = left[self.foreground.below[places]]
-        runs = Components.of(left, crossing, self.foreground).runs
+        runs = Components.of(self.foreground.inside & (labels == 0), self.foreground).runs
         fits = Sizes.of(runs, self.foreground).within(min_area_px, max_extent_px)
         names = np.where(fits, labels.max() + numbered(fits), 0).astype(np.int32)
         out: npt.NDArray[np.int32] = labels + runs.renamed(names).listed(len(labels))
         return out
+
+
+def _pieces(places: npt.NDArray[np.intp]) -> Iterator[npt.NDArray[np.intp]]:
+    """Cut a list into pieces that stay in the processor's cache, with what is made of them."""
+    return (places[first : first + _AT_ONCE] for first in range(0, len(places), _AT_ONCE))
 
 
 def level_of(share: float) -> int:
@@ -190,13 +205,23 @@ def level_of(share: float) -> int:
 def _heights(core: npt.NDArray[np.uint8], foreground: Foreground, radius_px: int) -> npt.NDArray[np.uint16]:
     """Give the smoothed core of each listed pixel, 0 for the background."""
     width = foreground.shape[1]
-    kernel = (2 * radius_px + 1, 2 * radius_px + 1)
+    kernel = gaussian_kernel(radius_px)
+    across, down = kernel / _KERNEL_SUM, kernel * (_FINE / _KERNEL_SUM)
     heights = np.zeros(len(foreground.flat), np.uint16)
     for rows, listed in foreground.strips():
         first = max(rows.start - radius_px, 0)
-        fine = np.multiply(core[first : rows.stop + radius_px], _FINE, dtype=np.uint16)
-        smooth = cv2.GaussianBlur(fine, kernel, 0)[rows.start - first :]
-        smooth = cv2.copyMakeBorder(smooth, 0, 0, 1, 1, cv2.BORDER_CONSTANT)
-        heights[listed] = smooth.ravel()[foreground.flat[listed] - (rows.start + 1) * width]
+        around = core[first : rows.stop + radius_px]
+        smooth = np.empty((len(around), width), np.int16)
+        # Halves are rounded up: less than a half is no closer than the last digit of a product.
+        cv2.sepFilter2D(around, cv2.CV_16S, across, down, dst=smooth[:, 1:-1], delta=_FINE / _KERNEL_SUM**2 / 2)
+        heights[listed] = smooth.ravel()[foreground.flat[listed] - (first + 1) * width]
     # +1: inside the mask even a core of 0 is higher than the background.
     return (heights + np.uint16(1)) * foreground.inside
+
+
+def gaussian_kernel(radius_px: int) -> npt.NDArray[np.float32]:
+    """Give OpenCV's Gaussian kernel of a radius in whole 64ths, times 64; up to a radius of 3 it is the same."""
+    weights = cv2.getGaussianKernel(2 * radius_px + 1, 0).ravel() * _KERNEL_SUM
+    kernel: npt.NDArray[np.float32] = np.rint(weights).astype(np.float32)
+    kernel[radius_px] += _KERNEL_SUM - kernel.sum()
+    return kernel

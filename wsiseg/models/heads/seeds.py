@@ -78,17 +78,15 @@ def find_seeds(core: npt.NDArray[np.integer], foreground: Foreground, rule: Seed
 
 def _cuts(core: npt.NDArray[np.integer], foreground: Foreground, rule: SeedRule) -> list[_Cut]:
     """Cut the core at each level."""
-    # A pixel and the one below belong together as far up as both of them reach.
-    pass_height = np.minimum(core, core[foreground.below])
     cuts: list[_Cut] = []
     around: Components | None = None
     for level in rule.levels:
-        components = Components.of(core >= level, pass_height >= level, foreground)
+        components = Components.of(core >= level, foreground)
         runs = components.runs
         sizes = Sizes.of(runs, foreground)
         parent = np.zeros(len(components) + 1, np.int32)
         if around is not None:
-            parent[runs.label] = around.at(runs.start)
+            parent[1:] = around.at(components.first)
         reached = np.zeros(len(parent), np.bool_)
         reached[components.at(beginnings(core >= level + rule.prominence))] = True
         whole = sizes.within(rule.min_area_px, rule.max_extent_px)

@@ -71,8 +71,7 @@ class SemanticHead:
 
     def decode(self, maps: npt.NDArray[np.uint8]) -> Labels:
         """Label the connected parts of the foreground that are neither too small nor too large."""
-        foreground = Foreground.of(maps[0] >= self._threshold)
-        inside = foreground.inside
-        runs = Components.of(inside, inside & inside[foreground.below], foreground).runs
+        foreground = Foreground.of(maps[0], self._threshold)
+        runs = Components.of(foreground.inside, foreground).runs
         fits = Sizes.of(runs, foreground).within(self._min_area_px, self._max_extent_px)
         return foreground.labels(runs.renamed(numbered(fits)))

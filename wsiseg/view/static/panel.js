@@ -2,13 +2,14 @@
 
 import { byId, element, number } from "./page.js";
 
-const UNITS = { um2: "µm²", um: "µm", deg: "°", mm2: "per mm²" };
+const UNITS = { um2: "µm²", um: "µm", deg: "°", mm2: "per mm²", "50um": "within 50 µm" };
+const WORDS = { od: "OD" };
 
 // "area_um2" is "Area" in "µm²".
 function named(column) {
   const parts = column.split("_");
   const unit = parts.length > 1 ? UNITS[parts.at(-1)] : undefined;
-  const words = (unit ? parts.slice(0, -1) : parts).join(" ");
+  const words = (unit ? parts.slice(0, -1) : parts).map((part) => WORDS[part] ?? part).join(" ");
   return [words.charAt(0).toUpperCase() + words.slice(1), unit ?? ""];
 }
 

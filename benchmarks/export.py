@@ -1,0 +1,127 @@
+"""A million nuclei to GeoParquet and GeoJSON, as a run's last stage does it: seconds, sizes, peak memory, as JSON.
+
+    python benchmarks/export.py [--nuclei 1000000]
+
+The nuclei are ellipses of all sizes and directions, outlined and measured by the package itself, and lie block by
+block in files as in a run. Making them is not timed. Seconds are given twice: the clock's, and the processor's,
+which a busy machine disturbs less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import shapely
+from engine import peak_memory
+
+from wsiseg.export import ExportHeader, load_exporter
+from wsiseg.geometry import Box, Frame
+from wsiseg.instances import Decoding, decode_block
+from wsiseg.labels import Labels
+from wsiseg.models.bundle import ClassSpec
+from wsiseg.run.finish import Numbered
+from wsiseg.run.progress import Silent
+from wsiseg.run.stores import NucleiStore
+from wsiseg.tiling import Block
+
+if TYPE_CHECKING:
+    from wsiseg.nuclei import Nuclei
+
+SIDE_PX = 4096
+PITCH_PX = 64
+MPP = 0.25
+
+
+def ellipses(rng: np.random.Generator) -> Labels:
+    """Draw one ellipse in each field of a lattice: (SIDE_PX, SIDE_PX) labels."""
+    across = SIDE_PX // PITCH_PX
+    image = np.zeros((SIDE_PX, SIDE_PX), np.int32)
+    y, x = np.mgrid[:PITCH_PX, :PITCH_PX] - PITCH_PX / 2
+    for number in range(across**2):
+        row, column = divmod(number, across)
+        long, angle = rng.uniform(7, 28), rng.uniform(0, np.pi)
+        short = long * rng.uniform(0.5, 1)
+        along, beside = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+        inside = (along / long) ** 2 + (beside / short) ** 2 < 1
+        field = np.s_[row * PITCH_PX : (row + 1) * PITCH_PX, column * PITCH_PX : (column + 1) * PITCH_PX]
+        image[field][inside] = number + 1
+    return Labels.of(image)
+
+
+def one_block(rng: np.random.Generator) -> Nuclei:
+    """Outline and measure the ellipses of one block at the origin."""
+    labels = ellipses(rng)
+    box = Box(0, 0, SIDE_PX, SIDE_PX)
+    decoding = Decoding(lambda _: labels, Frame(SIDE_PX, SIDE_PX, 1.0, (0.0, 0.0)), box, MPP)
+    return decode_block(rng.integers(90, 256, (1, *box.shape), np.uint8), box, box, decoding).nuclei
+
+
+def moved(nuclei: Nuclei, x: int, y: int) -> Nuclei:
+    """Give the nuclei elsewhere."""
+    return replace(
+        nuclei,
+        polygon=shapely.transform(nuclei.polygon, lambda points: (points + (x, y)).round(2)),
+        anchor=nuclei.anchor + np.array((x, y), np.int32),
+        centroid_x=nuclei.centroid_x + x,
+        centroid_y=nuclei.centroid_y + y,
+        runs=nuclei.runs + np.array((0, y, x, x), np.int32),
+    )
+
+
+def write_blocks(work: Path, count: int) -> Numbered:
+    """Write blocks of nuclei as a run does."""
+    (work / "nuclei").mkdir(parents=True)
+    store, model = NucleiStore(work), one_block(np.random.default_rng(0))
+    blocks = -(-count // len(model))
+    across = int(np.ceil(np.sqrt(blocks)))
+    facts = {}
+    for number in range(blocks):
+        block = Block(*divmod(number, across))
+        left = min(count - number * len(model), len(model))
+        nuclei = moved(model.take(np.arange(left)), block.column * SIDE_PX, block.row * SIDE_PX)
+        facts[block] = store.write(block, nuclei, {}).facts
+    return Numbered(work, facts, Silent())
+
+
+def exported(name: str, nuclei: Numbered, folder: Path) -> dict[str, Any]:
+    """Write one file; give what it took."""
+    classes = (ClassSpec(1, "nucleus", (0, 200, 80)),)
+    header = ExportHeader("synthetic", "synthetic", MPP, (0, 0), classes)
+    export = load_exporter(name)
+    started, used = time.perf_counter(), time.process_time()
+    export(nuclei.batches(), nuclei.total, folder / name, header)
+    record = {
+        "seconds": round(time.perf_counter() - started, 1),
+        "processor_seconds": round(time.process_time() - used, 1),
+    }
+    return record | {"bytes": sum(file.stat().st_size for file in folder.glob(f"{name}*"))}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nuclei", type=int, default=1_000_000)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        nuclei = write_blocks(folder / "work", args.nuclei)
+        waiting = sum(file.stat().st_size for file in (folder / "work").rglob("*.arrow"))
+        result = {
+            "nuclei": nuclei.total,
+            "blocks": len(nuclei.first_ids),
+            "bytes_of_blocks": waiting,
+            **{name: exported(name, nuclei, folder) for name in ("geoparquet", "geojson")},
+            "peak_memory_bytes": peak_memory(),
+        }
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
