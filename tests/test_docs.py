@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 
 import click
 import pytest
@@ -18,9 +21,10 @@ from synthetic import paint_tissue, scattered, write_slide
 
 import wsiseg
 from wsiseg.cli import COMMANDS, _status
+from wsiseg.cohort.ids import automatic_id
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-TUTORIAL = ("first-slide", "qupath", "napari", "training")
+TUTORIAL = ("first-slide", "install", "performance", "qupath", "napari", "training", "formats", "index", "README")
 """Pages whose commands run as they stand, in this order: later ones use what earlier ones made."""
 
 NOT_RUN = {
@@ -32,8 +36,8 @@ NOT_RUN = {
 }
 """Commands whose options are checked only, and why."""
 
-PLACEHOLDERS = {"FORMAT": "csv", "CONFIG.toml": "config.toml"}
-"""What a page writes for a word that the command line takes from a list."""
+PLACEHOLDERS = {"DIR": "slide-run", "FORMAT": "csv", "FILE": "nuclei.csv", "CONFIG.toml": "config.toml"}
+"""What a page writes for a word that the reader fills in."""
 
 OTHERS = {
     "python": "of a virtual environment, or a script whose file is looked for",
@@ -172,9 +176,39 @@ def test_the_commands_of_the_guides_run_one_after_the_other(home, monkeypatch, c
         for one in OURS:
             if one.page == page and one.words[1] not in NOT_RUN and one.words not in done:
                 done.add(one.words)
-                assert _status(list(one.words[1:])) == 0, f"{one}\n{capsys.readouterr()}"
-    assert len(done) >= 15
+                words = [PLACEHOLDERS.get(word, word) for word in one.words[1:]]
+                assert _status(words) == 0, f"{one}\n{capsys.readouterr()}"
+    assert len(done) >= 18
     assert wsiseg.open("demo/CMU-1-run").summary["model"]["name"] == "nuclei-025"
+
+
+STAND_INS = """
+class GeneralTools { static getNameWithoutExtension(String name) { name.replaceFirst(/[.][^.]*$/, "") } }
+class Entry { def getImageName() { "a b.svs" } }
+def getProjectEntry() { new Entry() }
+def clearDetections() { println "cleared" }
+def importObjectsFromFile(String path) { println path }
+"""
+"""What QuPath has for scripts."""
+
+
+def test_the_script_for_qupath_finds_the_run_of_a_slide(tmp_path):
+    java = shutil.which("java")
+    if shutil.which("groovy") is None or java is None:
+        pytest.skip("not installed: groovy and a Java (Debian's groovy and default-jre-headless)")
+    for name in ("a b", "a b c", "a"):
+        run = tmp_path / automatic_id(name, "0123456789abcdef")
+        run.mkdir()
+        (run / "nuclei.geojson.gz").touch()
+        (run / "nuclei.parquet").touch()
+    page = (ROOT / "docs" / "qupath.md").read_text(encoding="utf-8")
+    script = re.search(r"^```groovy\n(.*?)^```$", page, flags=re.M | re.S)[1]
+    (tmp_path / "script.groovy").write_text(STAND_INS + script.replace("/path/to/cohort", str(tmp_path)))
+    command, home = ["groovy", tmp_path / "script.groovy"], Path(java).resolve().parents[1]
+    environment = {**os.environ, "JAVA_HOME": str(home)}
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.split() == ["cleared", f"{tmp_path}/a_b-01234567/nuclei.geojson.gz"]
 
 
 def test_the_site_builds_without_a_warning_and_needs_no_network(tmp_path):

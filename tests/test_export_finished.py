@@ -14,22 +14,26 @@ from dataclasses import dataclass
 import bounded_reader
 import numpy as np
 import openslide
+import pyarrow.parquet as pq
 import pytest
 import shapely
 import tifffile
 import zarr
+from strict_html import StrictPage
 from synthetic import corrupt_tile, paint_tissue, scattered, write_slide
-from toy import describe_bundle, run_toy, toy_spec
+from toy import TILE_PX, describe_bundle, run_toy, toy_spec
 
 from wsiseg.cli import _status
-from wsiseg.export import EXPORTERS, MASK_EXPORTERS
+from wsiseg.export import FORMATS
 from wsiseg.run import State, inspect_run
+from wsiseg.run.fields import FIELD_TILES, OF_EACH
 from wsiseg.run.finished import open_finished
 from wsiseg.slides import READERS
 
 SIZE = (1090, 700)
-POLYGONS = ("geojson", "geoparquet", "flatgeobuf", "dsa")
+POLYGONS = ("geojson", "geoparquet", "flatgeobuf", "dsa", "spatialdata")
 """Formats that have outlines."""
+CAPTION = r"([\d,]+) nuclei per mm² \(([\d,]+) here\), mean probability ([\d.]+); centre at x ([\d,]+), y ([\d,]+)"
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +139,37 @@ def read_ome_tiff(path, run):
     return Content(found, np.count_nonzero(classes) * about["frame"]["mpp"] ** 2)
 
 
+def read_spatialdata(path, run):
+    spatialdata = pytest.importorskip("spatialdata")
+    data = spatialdata.read_zarr(path)
+    table, shapes = data.tables["measurements"], data.shapes["nuclei"]
+    assert data.attrs["wsiseg"]["coords"] == "level 0"
+    assert shapes.index.tolist() == table.obs["id"].tolist() == list(range(1, len(shapes) + 1))
+    assert_masks_are_where_outlines_are(spatialdata, data)
+    area = table[:, "area_um2"].X.astype(float).sum()
+    return Content(Counter(table.obs["class"]), area, shapes.geometry.to_numpy())
+
+
+def assert_masks_are_where_outlines_are(spatialdata, data):
+    """Every mask is the store's, and its pixels lie in the outlines in both coordinate systems."""
+    from spatialdata.transformations import get_transformation
+
+    labels = data.labels["labels_nuclei"]["scale0"].image
+    assert len(data.labels["labels_nuclei"].children) > 1
+    for system in ("global", "um"):
+        to_shapes, to_labels = (
+            get_transformation(data[name], system).to_affine_matrix(("x", "y"), ("x", "y"))
+            for name in ("nuclei", "labels_nuclei")
+        )
+        for number in (1, 50, 100):
+            y, x = np.nonzero(labels.values == number)
+            middle = to_labels @ [x.mean() + 0.5, y.mean() + 0.5, 1]
+            of_outline = data.shapes["nuclei"].geometry.loc[number].centroid
+            assert middle[:2] == pytest.approx((to_shapes @ [of_outline.x, of_outline.y, 1])[:2], abs=0.5)
+
+
 READ = {
+    "spatialdata": read_spatialdata,
     "geojson": read_geojson,
     "geoparquet": read_geoparquet,
     "flatgeobuf": read_flatgeobuf,
@@ -145,8 +179,10 @@ READ = {
 }
 
 
-@pytest.mark.parametrize("to", [*EXPORTERS, *MASK_EXPORTERS])
+@pytest.mark.parametrize("to", list(FORMATS))
 def test_every_format_holds_the_same_nuclei(run, whole, tmp_path, to, capsys):
+    if to == "spatialdata":
+        pytest.importorskip("spatialdata", reason="pip install 'wsiseg[spatialdata]', which brings an older dask")
     path = export(run, to, tmp_path / "n")
     assert capsys.readouterr().out == f"{path}\n"
     found = READ[to](path, run)
@@ -312,3 +348,28 @@ def test_without_gdal_flatgeobuf_names_the_extra(run, tmp_path, monkeypatch, cap
     assert _status(["export", str(run), "--to", "flatgeobuf", "-o", str(tmp_path / "n")]) == 2
     assert "wsiseg[export]" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_its_library_spatialdata_names_the_extra(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(__import__("sys").modules, "spatialdata", None)
+    assert _status(["export", str(run), "--to", "spatialdata", "-o", str(tmp_path / "n")]) == 2
+    assert "wsiseg[spatialdata]" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_report_shows_fields_of_which_each_caption_is_true(run):
+    page = StrictPage((run / "report.html").read_text(encoding="utf-8"))
+    # Four nuclei a field are too few to call one the least certain.
+    assert sum(tag == "img" for tag, _ in page.tags) == 1 + 2 * OF_EACH
+    assert {"Drawn at random", "The densest"} < set(page.texts)
+    table = pq.read_table(run / "nuclei.parquet").to_pydict()
+    field_px = FIELD_TILES * TILE_PX
+    place = np.stack([table["anchor_x"], table["anchor_y"]], axis=1) // field_px
+    captions = [re.fullmatch(CAPTION, text) for text in page.texts]
+    captions = [[float(part.replace(",", "")) for part in found.groups()] for found in captions if found]
+    assert len(captions) == 2 * OF_EACH
+    for density, count, probability, x, y in captions:
+        inside = (place == (int(x) // field_px, int(y) // field_px)).all(axis=1)
+        assert inside.sum() == count
+        assert np.mean(np.array(table["probability"])[inside]) == pytest.approx(probability, abs=0.006)
+        assert density == pytest.approx(count / (field_px * toy_spec().mpp / 1000) ** 2, rel=0.01)

@@ -12,8 +12,10 @@ import shapely
 from PIL import Image
 from strict_html import StrictPage
 
+from wsiseg.export.field import FIELD_OUTLINE, Field, draw_field
 from wsiseg.export.overview import draw_overview
-from wsiseg.export.report import FIELD_OUTLINE, ReportImages, draw_field, render_report
+from wsiseg.export.report import ReportImages, render_report
+from wsiseg.export.trust import VERDICTS, findings, verdict
 from wsiseg.geometry import Frame
 
 HOSTILE = "<script>alert(1)</script>\"'&\x1b[31m\udcff.svs"
@@ -22,6 +24,30 @@ HOSTILE = "<script>alert(1)</script>\"'&\x1b[31m\udcff.svs"
 def png(width=40, height=30):
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return cv2.imencode(".png", pixels)[1].tobytes()
+
+
+RECORD = {
+    "numerics": {"torch_version": "2.14.1", "device": "cpu", "dtype": "bfloat16"},
+    "versions": {"reader": "OpenSlide 4.0.1", "zarr": "3.1.6"},
+}
+
+
+def a_distribution(median, edges, counts):
+    return {
+        "median": median,
+        "mean": median,
+        "p05": 0.1,
+        "p95": 0.9,
+        "histogram": {"edges": edges, "counts": counts},
+    }
+
+
+NOTHING = a_distribution(None, [], []) | {"mean": None, "p05": None, "p95": None}
+"""The distribution of no nuclei."""
+
+
+def a_field(kind="Drawn at random", caption="12 nuclei"):
+    return Field(kind, caption, np.full((40, 30, 3), 200, np.uint8))
 
 
 def a_summary(**changes):
@@ -37,7 +63,20 @@ def a_summary(**changes):
             "vendor": "aperio",
             "objective_power": 20.0,
         },
-        "model": {"name": "lite", "version": "1", "sha256": "9f" * 32, "mpp": 0.5, "licence": "CC-BY-4.0"},
+        "model": {
+            "name": "lite",
+            "version": "1",
+            "sha256": "9f" * 32,
+            "mpp": 0.5,
+            "licence": "CC-BY-4.0",
+            "trained_on": "tnbc, nuinsseg",
+            "figures": [
+                {"data": "tnbc", "split": "val", "nuclei": 465, "precision": 0.99, "recall": 0.98},
+                {"data": "tnbc", "split": "test", "nuclei": 1165, "precision": 0.87, "recall": 0.84},
+                {"data": "nuinsseg", "split": "test", "nuclei": 3012, "precision": 0.82, "recall": 0.70},
+            ],
+            "known_failures": ["Pale nuclei are missed."],
+        },
         "frame": {"width": 2216, "height": 2961, "downsample": 1.002, "mpp": 0.5},
         "tiles": {"grid": 1108, "tissue": 661, "blank": 335, "outside": 112, "inferred": 661, "unreadable": 0},
         "tissue_mm2": 0.87,
@@ -50,6 +89,9 @@ def a_summary(**changes):
             "p95": 62.0,
             "histogram": {"edges": [0.0, 20.0, 40.0, 60.0], "counts": [4000, 6000, 2345]},
         },
+        "circularity": a_distribution(0.8, [0.0, 0.5, 1.0], [345, 12000]),
+        "eccentricity": a_distribution(0.7, [0.0, 0.5, 1.0], [345, 12000]),
+        "probability": a_distribution(0.9, [0.0, 0.7, 1.0], [345, 12000]),
         "polygons": {"repaired": 3, "dropped": 0, "oversized": 1},
         "warnings": [],
         "settings": {"tissue": "auto"},
@@ -58,7 +100,7 @@ def a_summary(**changes):
 
 
 def page(summary=None, fields=()):
-    return StrictPage(render_report(summary or a_summary(), ReportImages(png(), fields)))
+    return StrictPage(render_report(summary or a_summary(), RECORD, ReportImages(png(), fields)))
 
 
 def test_the_headline_and_the_account_of_the_slide_are_there():
@@ -79,7 +121,7 @@ def test_the_headline_and_the_account_of_the_slide_are_there():
 
 
 def test_nothing_is_loaded_from_anywhere_and_nothing_runs():
-    html = render_report(a_summary(), ReportImages(png(), [("Typical", png())]))
+    html = render_report(a_summary(), RECORD, ReportImages(png(), [a_field()]))
     found = StrictPage(html)
     assert all(not {"href", "srcset", "onload", "onerror", "action"} & set(attrs) for _, attrs in found.tags)
     assert all(attrs["src"].startswith("data:image/jpeg;base64,") for tag, attrs in found.tags if tag == "img")
@@ -94,63 +136,114 @@ def test_hostile_names_stay_text():
     summary = a_summary(warnings=[HOSTILE], settings={HOSTILE: HOSTILE})
     for group in ("slide", "model"):
         summary[group] = {k: HOSTILE if isinstance(v, str) else v for k, v in summary[group].items()}
-    html = render_report(summary, ReportImages(png(), [(HOSTILE, png())]))
+    summary["model"]["known_failures"] = [HOSTILE]
+    summary["model"]["figures"] = [{**summary["model"]["figures"][1], "data": HOSTILE}]
+    record = {"numerics": {}, "versions": {HOSTILE: HOSTILE}}
+    html = render_report(summary, record, ReportImages(png(), [a_field(HOSTILE, HOSTILE)]))
     html.encode("utf-8")
     found = StrictPage(html)
     assert "script" not in {tag for tag, _ in found.tags}
-    assert found.texts.count("<script>alert(1)</script>\"'&\x1b[31m?.svs") >= 8
+    assert found.texts.count("<script>alert(1)</script>\"'&\x1b[31m?.svs") >= 12
 
 
 def test_pictures_have_alternatives_and_captions():
-    found = page(fields=[("Most nuclei", png()), ("At random", png())])
+    found = page(fields=[a_field("The densest"), a_field(caption="7,000 nuclei per mm²")])
     pictures = [attrs for tag, attrs in found.tags if tag == "img"]
     assert [bool(picture["alt"]) for picture in pictures] == [True] * 3
-    assert "Most nuclei" in found.text
+    assert "The densest" in found.text
+    assert "7,000 nuclei per mm²" in found.text
     assert all(attrs.get("aria-label") for tag, attrs in found.tags if tag == "svg")
 
 
 def test_a_slide_without_nuclei_has_a_report():
-    nothing = {"median": None, "mean": None, "p05": None, "p95": None, "histogram": {"edges": [], "counts": []}}
-    text = page(a_summary(nuclei=0, nuclei_per_mm2=None, tissue_mm2=0.0, area_um2=nothing)).text
+    shapes = dict.fromkeys(("area_um2", "circularity", "eccentricity", "probability"), NOTHING)
+    text = page(a_summary(nuclei=0, nuclei_per_mm2=None, tissue_mm2=0.0, **shapes)).text
     assert "Size of the nuclei" not in text
+    assert "Shape and probability" not in text
     assert "not known" in text
 
 
 @pytest.mark.parametrize("counts", [[1, 0, 0], [0, 2, 1], [10**6, 3, 4]])
 def test_the_histogram_draws_any_counts(counts):
     area = a_summary()["area_um2"] | {"histogram": {"edges": [0.0, 20.0, 40.0, 60.0], "counts": counts}}
-    found = page(a_summary(area_um2=area))
+    shapes = dict.fromkeys(("circularity", "eccentricity", "probability"), NOTHING)
+    found = page(a_summary(area_um2=area, **shapes))
     heights = [float(attrs["height"]) for tag, attrs in found.tags if attrs.get("class") == "bar"]
     np.testing.assert_allclose(np.array(heights) / max(heights), np.array(counts) / max(counts), atol=0.001)
 
 
-def test_times_appear_only_where_they_were_recorded():
-    assert "Time" not in page().text
-    timed = a_summary(
-        seconds={"forward": 6.25, "total": 10.1},
-        tiles_per_second=92.1,
-        device={"name": "a CPU", "dtype": "bfloat16", "threads": 2, "busy_share": 0.86},
-    )
-    text = page(timed).text
-    for expected in ("Recognising nuclei 6.2 s", "10.1 s", "92.1", "a CPU (bfloat16)", "86 %"):
+def test_the_page_says_what_made_it_and_not_how_long_it_took():
+    text = page().text
+    for expected in ("cpu, bfloat16", "2.14.1", "OpenSlide 4.0.1", "1.2.3", "performance.json"):
         assert expected in text
-    assert "Finding the tissue" not in text
+
+
+def test_the_models_card_is_there_in_short():
+    text = page().text
+    for expected in ("tnbc, nuinsseg", "nuinsseg, test 3,012 70 % 82 %", "Pale nuclei are missed."):
+        assert expected in text
+    bare = {key: a_summary()["model"][key] for key in ("name", "version", "sha256", "mpp", "licence")}
+    assert "nobody has measured" in page(a_summary(model=bare)).text
+
+
+def graded(**changes):
+    """What the box on trust says: its verdict, and (grade, about) of each point."""
+    summary = a_summary(**changes)
+    found = findings(summary)
+    said = page(summary).text
+    assert VERDICTS[verdict(found)] in said
+    assert all(one.text in said for one in found)
+    return verdict(found), {one.about: one.grade for one in found}
+
+
+def test_a_run_without_a_flaw_is_not_called_right_but_unsuspicious():
+    grade, points = graded()
+    assert grade == "good"
+    assert points == dict.fromkeys(
+        ("Reading", "Searched", "Pixel size", "The network's sureness", "The model's accuracy"), "good"
+    )
+    assert "found 70 to 84 of 100, and of 100 that it found 82 to 87 were nuclei" in page().text
+    assert "3 % of the nuclei are below 0.7" in page().text
+
+
+SLIDE = a_summary()["slide"]
+TILES = a_summary()["tiles"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "about", "grade"),
+    [
+        ({"tiles": TILES | {"unreadable": 7}}, "Reading", "look"),
+        ({"tiles": TILES | {"unreadable": 70}}, "Reading", "bad"),
+        ({"tiles": TILES | {"tissue": 0}}, "Searched", "bad"),
+        ({"settings": {"tissue": "none"}}, "Searched", "look"),
+        ({"slide": SLIDE | {"mpp_source": "--mpp"}}, "Pixel size", "look"),
+        ({"slide": SLIDE | {"objective_power": None}}, "Pixel size", "look"),
+        ({"probability": a_distribution(0.6, [0.0, 0.7, 1.0], [1, 2])}, "The network's sureness", "look"),
+        ({"model": a_summary()["model"] | {"figures": []}}, "The model's accuracy", "look"),
+        ({"warnings": ["no tissue was found"]}, "Warning", "look"),
+    ],
+)
+def test_what_makes_numbers_doubtful_is_said(changes, about, grade):
+    found, points = graded(**changes)
+    assert (found, points[about]) == (grade, grade)
 
 
 def test_warnings_and_unreadable_squares_come_first():
     tiles = a_summary()["tiles"] | {"unreadable": 7}
     text = page(a_summary(tiles=tiles, warnings=["The pixel size was given by hand."])).text
-    assert text.index("given by hand") < text.index("7 squares") < text.index("Density")
+    assert text.index("7 squares of tissue, of 661") < text.index("given by hand") < text.index("Overview")
 
 
 def test_the_summary_may_come_from_a_file():
     again = json.loads(json.dumps(a_summary()))
-    assert render_report(again, ReportImages(png())) == render_report(a_summary(), ReportImages(png()))
+    images = ReportImages(png())
+    assert render_report(again, RECORD, images) == render_report(a_summary(), RECORD, images)
 
 
 def test_a_broken_picture_is_an_error():
     with pytest.raises(ValueError, match="not a PNG"):
-        render_report(a_summary(), ReportImages(b"no picture"))
+        render_report(a_summary(), RECORD, ReportImages(b"no picture"))
 
 
 def decoded(data):
@@ -159,7 +252,7 @@ def decoded(data):
 
 def test_a_field_shows_outlines_where_the_nuclei_are():
     rgb = np.full((40, 50, 3), 200, np.uint8)
-    field = decoded(draw_field(rgb, [shapely.box(10, 20, 30, 35)]))
+    field = draw_field(rgb, [shapely.box(10, 20, 30, 35)], mpp=0.25)
     assert field.shape == (80, 100, 3)
     green = (np.abs(field.astype(int) - FIELD_OUTLINE).sum(2) < 60).nonzero()
     # The box's edges, at twice the size; the line is two pixels wide and centred on them.
@@ -168,12 +261,20 @@ def test_a_field_shows_outlines_where_the_nuclei_are():
     assert (field[45:65, 25:55] == 200).all()
 
 
+def test_the_scale_bar_of_a_field_is_as_long_as_it_says():
+    # 200 px of 0.5 um, drawn twice as large: at most a quarter is 20 um = 80 px.
+    field = draw_field(np.full((200, 200, 3), 200, np.uint8), [], mpp=0.5)
+    rows = (field.sum(2) < 100).sum(1)
+    assert rows.max() == 80
+    assert (rows == 80).sum() == 6
+
+
 def test_a_field_without_nuclei_is_the_slide():
     rgb = np.full((4, 5, 3), (10, 20, 30), np.uint8)
-    assert (decoded(draw_field(rgb, [])) == (10, 20, 30)).all()
+    assert (draw_field(rgb, [], mpp=0.25) == (10, 20, 30)).all()
 
 
-SLIDE = np.full((1000, 1200, 3), 230, np.uint8)
+PICTURE = np.full((1000, 1200, 3), 230, np.uint8)
 PLANE = Frame(1200, 1000, 4.0, (100.0, 60.0))
 
 
@@ -187,7 +288,7 @@ def ring(x, y, right, bottom):
 
 
 def test_the_density_lies_where_the_nuclei_are():
-    picture = decoded(draw_overview(SLIDE, PLANE, 0.25, [cluster(300, 700)], []))
+    picture = decoded(draw_overview(PICTURE, PLANE, 0.25, [cluster(300, 700)], []))
     assert picture.shape[1] == 1200
     darkest = np.unravel_index(picture[:1000].sum(2).argmin(), (1000, 1200))
     assert np.hypot(darkest[0] - 700, darkest[1] - 300) < 40
@@ -196,7 +297,7 @@ def test_the_density_lies_where_the_nuclei_are():
 
 
 def test_the_outline_lies_on_the_edge_of_the_tissue():
-    picture = decoded(draw_overview(SLIDE, PLANE, 0.25, [], [ring(200, 100, 900, 800)]))[:1000]
+    picture = decoded(draw_overview(PICTURE, PLANE, 0.25, [], [ring(200, 100, 900, 800)]))[:1000]
     red = (picture[..., 0] > picture[..., 2].astype(int) + 40).nonzero()
     assert (red[1].min(), red[1].max()) == pytest.approx((200, 900), abs=2)
     assert (red[0].min(), red[0].max()) == pytest.approx((100, 800), abs=2)
@@ -204,15 +305,15 @@ def test_the_outline_lies_on_the_edge_of_the_tissue():
 
 def test_the_scale_bar_is_as_long_as_it_says():
     # 1200 px of 1 um: a sixth is 0.2 mm = 200 px.
-    legend = decoded(draw_overview(SLIDE, PLANE, 0.25, [], []))[1000:, :400]
+    legend = decoded(draw_overview(PICTURE, PLANE, 0.25, [], []))[1000:, :400]
     dark = (legend.sum(2) < 150)[round(33 * 1.2)]
     assert dark.sum() == pytest.approx(200, abs=2)
 
 
 def test_batches_do_not_change_a_byte():
     points = cluster(600, 500)
-    whole = draw_overview(SLIDE, PLANE, 0.25, [points], [])
-    assert draw_overview(SLIDE, PLANE, 0.25, iter(np.array_split(points, 7)), []) == whole
+    whole = draw_overview(PICTURE, PLANE, 0.25, [points], [])
+    assert draw_overview(PICTURE, PLANE, 0.25, iter(np.array_split(points, 7)), []) == whole
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 700), (700, 3), (2, 2500)])

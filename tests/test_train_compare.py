@@ -12,7 +12,7 @@ from tiny_models import SPEC, describe_model, training_of, write_model
 from training_data import write_fields
 
 from wsiseg.errors import BundleError, SettingsError
-from wsiseg.models.network import build_network
+from wsiseg.models.network import build_network, count_parameters
 from wsiseg.train.compare import speed
 from wsiseg.train.compare.chapters import epochs_section
 from wsiseg.train.compare.comparison import compare_runs
@@ -24,7 +24,6 @@ from wsiseg.train.compare.plots import SpeedPoint, draw_curves, draw_speed
 from wsiseg.train.compare.runs import read_runs
 from wsiseg.train.confusion import Confusion
 from wsiseg.train.evaluate import evaluate_bundle
-from wsiseg.train.facts import count_parameters
 from wsiseg.train.figures import painted
 from wsiseg.train.metrics import Counts, OutlineCounts
 from wsiseg.train.scores import EvaluationResult, FieldScore

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import re
 import shutil
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 from PIL import Image
+from toy import describe_bundle, run_toy, toy_spec
 from view_toy import SIZE, paint_and_run, serving
 
 playwright = pytest.importorskip(
@@ -253,3 +255,46 @@ def test_a_link_leads_to_its_place(page):
 def test_the_page_says_what_the_summary_says(page, run):
     summary = orjson.loads((run[2] / "summary.json").read_bytes())
     assert f"{summary['nuclei']:,} nuclei" in page.inner_text("#facts")
+
+
+@pytest.fixture(scope="module")
+def real_features(real_slides, tmp_path_factory):
+    """The sample slide, its run by the colour network, and what nuclei.geojson.gz says of its nuclei."""
+    home = tmp_path_factory.mktemp("real")
+    slide = real_slides / "CMU-1-Small-Region.svs"
+    run_toy(slide, home / "run", describe_bundle(home / "bundle", toy_spec(0.5)), tissue="auto")
+    features = orjson.loads(gzip.decompress((home / "run" / "nuclei.geojson.gz").read_bytes()))["features"]
+    return slide, home / "run", features
+
+
+def test_on_a_real_slide_outlines_are_drawn_where_the_geojson_has_them(browser, real_features):
+    slide, run, features = real_features
+    polygons = np.array([shapely.geometry.shape(feature["geometry"]) for feature in features])
+    middle = shapely.Point(1154, 950)
+    number = next(
+        i for i in np.argsort(shapely.distance(polygons, middle)).tolist() if 150 < polygons[i].area < 400
+    )
+    (x, y), zoom = polygons[number].representative_point().coords[0], 8
+    with serving(run, slide) as server:
+        page = browser.new_page()
+        page.set_default_timeout(90_000)
+        page.goto(server.access.url)
+        page.wait_for_selector("#modes input", state="attached")
+        go_to(page, x, y, zoom)
+        show(page, "nuclei")
+        settled(page)
+        shown = viewer_pixels(page)
+        box = page.locator("#viewer").bounding_box()
+        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.wait_for_selector("#measurements")
+        area = float(page.inner_text("#measurements [data-column=area_um2]").split()[0])
+        page.close()
+    height, width = shown.shape[:2]
+    rows, columns = np.nonzero(np.abs(shown - OUTLINE).sum(axis=2) < 60)
+    drawn = np.stack([columns + 0.5 - width / 2, rows + 0.5 - height / 2], axis=1) / zoom + (x, y)
+    rings = shapely.union_all(shapely.boundary(polygons[shapely.distance(polygons, shapely.Point(x, y)) < 150]))
+    assert len(drawn) > 500
+    assert shapely.distance(shapely.points(drawn), rings).max() < 0.5
+    near = shapely.multipoints(drawn)
+    assert shapely.distance(shapely.points(polygons[number].exterior.coords), near).max() < 0.5
+    assert area == pytest.approx(features[number]["properties"]["measurements"]["Area µm^2"], rel=1e-3)

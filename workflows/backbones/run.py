@@ -20,10 +20,11 @@ from wsiseg.cli.train import Report
 from wsiseg.fsio import write_atomic
 from wsiseg.models.bundle import load_bundle
 from wsiseg.models.encoders import preprocessing
+from wsiseg.models.facts import RANDOM, began_with
+from wsiseg.models.network import count_parameters
 from wsiseg.train.compare.speed import tiles_per_second
 from wsiseg.train.config import TrainConfig
 from wsiseg.train.evaluate import evaluate_bundle
-from wsiseg.train.facts import RANDOM, began_with, count_parameters
 from wsiseg.train.figures import COLOURS, as_png, new_figure
 from wsiseg.train.loop import train
 from wsiseg.train.tables import Table, markdown_table

@@ -8,12 +8,12 @@ from typing import Literal
 import click
 
 from wsiseg.cli.options import folder_argument
-from wsiseg.export import EXPORTERS, MASK_EXPORTERS
+from wsiseg.export import FORMATS
 
 
 @click.command()
 @folder_argument
-@click.option("--to", required=True, type=click.Choice([*EXPORTERS, *MASK_EXPORTERS]), help="The format.")
+@click.option("--to", required=True, type=click.Choice(list(FORMATS)), help="The format.")
 @click.option(
     "-o", "--out", required=True, metavar="FILE", type=click.Path(path_type=Path),
     help="What to write; the format's ending may be left out.",
@@ -26,7 +26,8 @@ def export(folder: Path, to: str, out: Path, coords: Literal["qupath", "slide"] 
     """Write a finished run in another format.
 
     DIR is a run directory; its files are checked first. Nuclei go to geojson (QuPath), geoparquet, flatgeobuf,
-    csv and dsa (HistomicsUI), masks to ome-tiff. All coordinates but GeoJSON's are level-0 pixels of the slide.
+    csv and dsa (HistomicsUI), masks to ome-tiff, both to spatialdata. All coordinates but GeoJSON's are level-0
+    pixels of the slide.
     """
     from wsiseg.errors import SettingsError
     from wsiseg.run.finished import export_run

@@ -45,6 +45,13 @@ MASK_EXPORTERS: dict[str, Format] = {
 }
 """Formats of masks, by name; `load_mask_exporter` gives a `MaskExporter`."""
 
+RUN_EXPORTERS: dict[str, Format] = {
+    "spatialdata": Format("wsiseg.export.spatialdata:export_spatialdata", (".sdata.zarr",)),
+}
+"""Formats of nuclei and masks together, by name; `load_run_exporter` gives a `RunExporter`."""
+
+FORMATS = EXPORTERS | MASK_EXPORTERS | RUN_EXPORTERS
+
 
 @dataclass(frozen=True)
 class ExportHeader:
@@ -101,6 +108,15 @@ class MaskExporter(Protocol):
         """Write what the mask store `masks` holds to files whose names begin with `stem`; as `Exporter` does."""
 
 
+class RunExporter(Protocol):
+    """Writes the masks and the nuclei of a run together."""
+
+    def __call__(
+        self, masks: Path, batches: Iterable[Nuclei], total: int, stem: Path, header: ExportHeader
+    ) -> list[Path]:
+        """Write both to files or folders whose names begin with `stem`; as `Exporter` does."""
+
+
 def load_exporter(name: str) -> Exporter:
     """Give the exporter of nuclei of that name.
 
@@ -122,4 +138,16 @@ def load_mask_exporter(name: str) -> MaskExporter:
         No such format.
     """
     exporter: MaskExporter = MASK_EXPORTERS[name].load()
+    return exporter
+
+
+def load_run_exporter(name: str) -> RunExporter:
+    """Give the exporter of masks and nuclei of that name.
+
+    Raises
+    ------
+    KeyError
+        No such format.
+    """
+    exporter: RunExporter = RUN_EXPORTERS[name].load()
     return exporter

@@ -67,6 +67,12 @@ def number(value: float | None, digits: int = 0) -> str:
     return UNKNOWN if value is None else f"{value:,.{digits}f}"
 
 
+def table(rows: Iterable[tuple[str, str]]) -> str:
+    """Give a table of two columns; labels and values are escaped here."""
+    body = "".join(f'<tr><th scope="row">{text(label)}</th><td>{text(value)}</td></tr>' for label, value in rows)
+    return f"<table>{body}</table>"
+
+
 def section(title: str, *parts: str) -> str:
     """Give a section under a heading; the parts are HTML."""
     return f"<section><h2>{text(title)}</h2>\n" + "\n".join(parts) + "\n</section>"
@@ -121,7 +127,7 @@ def draw_histogram(chart: Histogram) -> str:
     )
     across = "".join(
         f'<text x="{x(tick):.1f}" y="{bottom + 20}" text-anchor="middle">{_short(tick, edges[-1])}</text>'
-        for tick in ticks(edges[0], edges[-1], chart.width // 90)
+        for tick in ticks(edges[0], edges[-1], chart.width // 90, least=0.1 if edges[-1] <= 1 else 1.0)
     )
     up = "".join(
         f'<line class="grid" x1="{left}" x2="{right}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
@@ -131,12 +137,12 @@ def draw_histogram(chart: Histogram) -> str:
     at = min(x(chart.median), right)
     # The label stays inside the chart.
     beside = (at + 6, "start") if at < (left + right) / 2 else (at - 6, "end")
-    median = f"{chart.median:,.{1 if chart.median < 1000 else 0}f}"
+    median = f"median {chart.median:,.{2 if edges[-1] <= 1 else 1 if chart.median < 1000 else 0}f}"
     return (
         f'<svg viewBox="0 0 {chart.width} {chart.height}" role="img" aria-label="{text(chart.about)}">'
         f'{up}{bars}<line class="axis" x1="{left}" x2="{right}" y1="{bottom}" y2="{bottom}"/>{across}'
         f'<line class="median" x1="{at:.1f}" x2="{at:.1f}" y1="{top - 6}" y2="{bottom}"/>'
-        f'<text x="{beside[0]:.1f}" y="{top - 4}" text-anchor="{beside[1]}" class="strong">median {median}</text>'
+        f'<text x="{beside[0]:.1f}" y="{top - 4}" text-anchor="{beside[1]}" class="strong">{median}</text>'
         f'<text x="{(left + right) / 2}" y="{bottom + 42}" text-anchor="middle">{text(chart.across)}</text>'
         f'<text x="{left}" y="12" text-anchor="end">{text(chart.up)}</text></svg>'
     )
@@ -148,16 +154,18 @@ def _short(tick: float, highest: float) -> str:
         return "0"
     if highest >= 2e6:
         return f"{tick / 1e6:g}M"
+    if highest <= 1:
+        return f"{tick:.1f}"
     return f"{tick / 1e3:g}k" if highest >= 2e4 else f"{tick:,.0f}"
 
 
-def round_step(rough: float) -> float:
-    """Give the whole number nearest to a step that people count in: 1, 2 or 5 times a power of ten."""
+def round_step(rough: float, least: float = 1.0) -> float:
+    """Give the step nearest to a rough one that people count in: 1, 2 or 5 times a power of ten; or `least`."""
     power = 10.0 ** floor(log10(rough))
-    return max(min((1, 2, 5, 10), key=lambda factor: abs(factor * power - rough)) * power, 1.0)
+    return max(min((1, 2, 5, 10), key=lambda factor: abs(factor * power - rough)) * power, least)
 
 
-def ticks(low: float, high: float, about: int) -> list[float]:
-    """Give about so many round whole numbers from `low` to `high`."""
-    step = round_step((high - low) / about)
-    return [step * k for k in range(ceil(low / step), floor(high / step) + 1)]
+def ticks(low: float, high: float, about: int, least: float = 1.0) -> list[float]:
+    """Give about so many round numbers from `low` to `high`, no closer than `least`."""
+    step = round_step((high - low) / about, least)
+    return [step * k for k in range(ceil(low / step), floor(high / step + 1e-9) + 1)]

@@ -45,6 +45,11 @@ def build_network(spec: ModelSpec) -> nn.Module:
     return network
 
 
+def count_parameters(spec: ModelSpec) -> int:
+    """Count the numbers that training learns, without the statistics of normalisation."""
+    return sum(parameter.numel() for parameter in build_network(spec).parameters())
+
+
 def load_network(bundle: ModelBundle) -> nn.Module:
     """Build a bundle's network with its weights in float32, ready for inference.
 

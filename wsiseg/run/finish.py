@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from wsiseg.export.field import Field
     from wsiseg.geometry import Frame
     from wsiseg.nuclei import Nuclei
     from wsiseg.run.gaps import Tiles
@@ -162,11 +163,12 @@ def _write_pages(
     attempt: Path,
     nuclei: Numbered,
     picture: Picture,
-    content: tuple[dict[str, Any], list[tuple[str, bytes]]],
+    content: tuple[dict[str, Any], list[Field]],
 ) -> tuple[Path, ...]:
     """Write overview, summary and report."""
     image, frame = picture
     summary, fields = content
+    record = names.RunFolder(attempt.parent.parent).read_record()  # attempts lie in DIR/work
     mpp = plan.info.checked_mpp().value
     outline = plan.tissue.outline(mpp) if plan.tissue else []
     rings = [np.asarray(ring.coords) for polygon in outline for ring in (polygon.exterior, *polygon.interiors)]
@@ -174,7 +176,7 @@ def _write_pages(
     pages = {
         names.OVERVIEW: overview,
         names.SUMMARY: orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE),
-        names.REPORT: render_report(summary, ReportImages(overview, fields)).encode(),
+        names.REPORT: render_report(summary, record, ReportImages(overview, fields)).encode(),
     }
     for name, data in pages.items():
         fsio.write_atomic(fsio.partial_name(attempt / name), data)

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Literal
 
 from wsiseg import fsio
 from wsiseg.errors import OutputError, SettingsError
-from wsiseg.export import EXPORTERS, MASK_EXPORTERS, ExportHeader, load_exporter, load_mask_exporter
+from wsiseg.export import (
+    FORMATS,
+    MASK_EXPORTERS,
+    RUN_EXPORTERS,
+    ExportHeader,
+    load_exporter,
+    load_mask_exporter,
+    load_run_exporter,
+)
 from wsiseg.export.omezarr import read_classes
 from wsiseg.export.parquet import read_about, read_nuclei
 from wsiseg.models.bundle import ClassSpec
@@ -76,7 +84,7 @@ def export_run(folder: Path, to: str, file: Path, coords: Literal["qupath", "sli
     Parameters
     ----------
     to
-        A key of `EXPORTERS` or `MASK_EXPORTERS`.
+        A key of `FORMATS`.
     file
         The file to write; the format's ending may be left out.
     coords
@@ -95,17 +103,18 @@ def export_run(folder: Path, to: str, file: Path, coords: Literal["qupath", "sli
     DamageError
         E-DAMAGED: a file of the run is not what it was.
     """
-    formats = EXPORTERS | MASK_EXPORTERS
-    if to not in formats:
+    if to not in FORMATS:
         raise SettingsError(
-            "E-USAGE", f"there is no format {to!r}", where="--to", fix=f"one of {', '.join(formats)}"
+            "E-USAGE", f"there is no format {to!r}", where="--to", fix=f"one of {', '.join(FORMATS)}"
         )
     run = open_finished(folder)
     header = replace(run.header, coords=coords)
-    stem, possible = _free_names(file, formats[to].endings)
+    stem, possible = _free_names(file, FORMATS[to].endings)
     try:
         if to in MASK_EXPORTERS:
             written = load_mask_exporter(to)(run.masks, stem, header)
+        elif to in RUN_EXPORTERS:
+            written = load_run_exporter(to)(run.masks, run.batches(), run.total, stem, header)
         else:
             written = load_exporter(to)(run.batches(), run.total, stem, header)
     except BaseException:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from wsiseg import __version__
+from wsiseg.models.facts import figures, known_failures, trained_on
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
+    from wsiseg.models.bundle import ModelBundle
     from wsiseg.run.plan import RunPlan
     from wsiseg.run.tally import Tally
 
@@ -39,6 +42,7 @@ def summarise(plan: RunPlan, facts: Collection[dict[str, int]], tally: Tally) ->
             "sha256": plan.bundle.sha256,
             "mpp": spec.mpp,
             "licence": spec.licence,
+            **_card(plan.bundle),
         },
         "frame": {
             "width": plan.frame.width,
@@ -56,7 +60,7 @@ def summarise(plan: RunPlan, facts: Collection[dict[str, int]], tally: Tally) ->
         "tissue_mm2": round(area, 6),
         "nuclei": tally.count,
         "nuclei_per_mm2": round(tally.count / area, 2) if area else None,
-        "area_um2": tally.area(),
+        **tally.distributions(),
         "polygons": {
             "repaired": sum(fact["repaired"] for fact in facts),
             "dropped": sum(fact["outside"] for fact in facts),
@@ -64,6 +68,15 @@ def summarise(plan: RunPlan, facts: Collection[dict[str, int]], tally: Tally) ->
         },
         "warnings": list(_warnings(plan, tally)),
         "settings": plan.settings.decisive(),
+    }
+
+
+def _card(bundle: ModelBundle) -> dict[str, Any]:
+    """Give the model card in short."""
+    return {
+        "trained_on": trained_on(bundle.spec) or None,
+        "figures": [asdict(figure) for figure in figures(bundle.spec)],
+        "known_failures": known_failures(bundle),
     }
 
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from wsiseg import fsio
 from wsiseg.errors import SettingsError
 from wsiseg.models.bundle import WEIGHTS_FILE
+from wsiseg.models.facts import began_with, trained_for, trained_on
 from wsiseg.models.heads import make_head
-from wsiseg.train.facts import began_with, count_parameters, trained_for, trained_on
+from wsiseg.models.network import count_parameters
 from wsiseg.train.tables import Table, markdown_table
 
 if TYPE_CHECKING:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wsiseg.models.facts import IMAGENET, RANDOM, trained_for, trained_on
 from wsiseg.train.compare.document import Picture, Section
 from wsiseg.train.compare.speed import BATCH, TILE_PX
 from wsiseg.train.compare.thesis import KERAS_MEAN_IOU, TABLE_5_1
-from wsiseg.train.facts import IMAGENET, RANDOM, trained_for, trained_on
 from wsiseg.train.tables import Table
 
 if TYPE_CHECKING:

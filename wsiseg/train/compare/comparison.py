@@ -9,6 +9,7 @@ import orjson
 
 from wsiseg import __version__, fsio
 from wsiseg.models.devices import choose_device
+from wsiseg.models.network import count_parameters
 from wsiseg.predict import Numerics
 from wsiseg.train.compare.chapters import curves_section, epochs_section, models_section, panels_section
 from wsiseg.train.compare.document import as_html, as_markdown
@@ -20,7 +21,6 @@ from wsiseg.train.compare.runs import read_runs
 from wsiseg.train.compare.speed import tiles_per_second
 from wsiseg.train.data import read_index
 from wsiseg.train.evaluate import evaluate_bundle
-from wsiseg.train.facts import count_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

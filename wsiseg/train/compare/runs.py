@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from wsiseg.errors import BundleError, SettingsError
 from wsiseg.models.bundle import SPEC_FILE, ModelBundle, load_bundle
-from wsiseg.train.facts import began_with
+from wsiseg.models.facts import began_with
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
