@@ -66,8 +66,11 @@ class Floors:
         self._boxes = [grid.window_box(w) for b in self.blocks for w in grid.windows(b, layout.wanted, side)]
         self.tiles = int(self.plan.wanted.sum())
         self._predictor = predictor_on(self.plan.bundle, settings.device)
-        step = max(len(self._boxes) // SAMPLE, 1)
-        self._pixels = [self._read(box)[None] for box in self._boxes[::step]]
+        together = max(self._predictor.batch // WINDOW_TILES**2, 1)
+        whole = [box for box in self._boxes if box.shape == (side * grid.tile_px,) * 2] or self._boxes[:1]
+        sample = whole[:: max(len(whole) // SAMPLE, 1)][: SAMPLE // together * together]
+        pixels = [self._read(box) for box in sample]
+        self._pixels = [np.stack(pixels[i : i + together]) for i in range(0, len(pixels), together)]
         self._decoders = ProcessPoolExecutor(
             usable_cores(), get_context("spawn"), initializer=_begin, initargs=(settings, work)
         )
@@ -79,7 +82,7 @@ class Floors:
         for pixels in self._pixels:
             self._predictor.predict(pixels)
         seconds = time.perf_counter() - started
-        seen: int = sum(pixels.shape[1] * pixels.shape[2] for pixels in self._pixels)
+        seen: int = sum(pixels[..., 0].size for pixels in self._pixels)
         return seconds * self.tiles * self.plan.bundle.spec.tile_px**2 / seen
 
     def read(self) -> float:

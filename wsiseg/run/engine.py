@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from wsiseg.slides import PatchedSlide
     from wsiseg.tiling import Block
 
+MOST_DECODERS = 4
+"""Blocks that are decoded at a time."""
+
 
 class Engine:
     """Turns the wanted tiles of a plan into decoded blocks.
@@ -71,8 +74,9 @@ class Engine:
         tiles = {block: len(self._layout.tiles_of(block)) for block in self._board.active}
         self._progress.stage("tiles", sum(tiles.values()), sum(tiles.values()) - sum(tiles[b] for b in todo))
         self._count_nuclei()
-        # Decoding takes a fraction of the network's time and .2 to .4 GB a block: fewer threads, less memory.
-        with ThreadPoolExecutor(max(workers // 2, 1), "decode") as decoders:
+        # As many as there are cores, for the last rows of blocks are decoded when the network is done; but each takes
+        # .2 to .4 GB.
+        with ThreadPoolExecutor(min(workers, MOST_DECODERS), "decode") as decoders:
             try:
                 self._start_decoding(self._board.ready(), decoders)  # maps that a kill left
                 with ThreadPoolExecutor(workers + READS_QUEUED, "read") as readers:

@@ -9,6 +9,7 @@ import numpy as np
 
 from wsiseg.host import usable_cores
 from wsiseg.run.blocks import WINDOW_TILES
+from wsiseg.run.engine import MOST_DECODERS
 
 if TYPE_CHECKING:
     from wsiseg.predict import Predictor
@@ -49,7 +50,7 @@ def forecast(plan: RunPlan) -> dict[str, Any]:
             BASE_BYTES
             + windows * window * WINDOW_BYTES_PER_PIXEL
             + 2 * plan.grid.block_px**2 * MAPS_BYTES_PER_PIXEL
-            + max(workers // 2, 1) * plan.grid.block_px**2 * DECODE_BYTES_PER_PIXEL
+            + min(workers, MOST_DECODERS) * plan.grid.block_px**2 * DECODE_BYTES_PER_PIXEL
         ),
         "disk_bytes": disk_bytes(plan),
         "device": predictor.numerics["device"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -146,8 +147,11 @@ def _work(
         nuclei = Numbered(folder.work, engine.facts, progress)
         attempt = new_attempt(folder.work)
         picture = small_picture(slide)
-        results, summary = write_tables(plan, nuclei, attempt, slide, picture, meter)
-        results.append(write_masks(plan, nuclei, attempt, picture, meter))
+        with ThreadPoolExecutor(1, "masks") as beside:
+            unwatched = Numbered(folder.work, engine.facts, Silent())  # one thread at a time tells how far it is
+            masks = beside.submit(write_masks, plan, unwatched, attempt, picture, meter)
+            results, summary = write_tables(plan, nuclei, attempt, slide, picture, meter)
+            results.append(masks.result())
     except MemoryError as error:
         raise ResourceError("E-MEMORY", "memory ran out", where=folder.path, fix="use --workers 1") from error
     record = performance(meter, predictor.numerics, predictor.batch, time.perf_counter() - started)
