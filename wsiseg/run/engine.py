@@ -74,8 +74,7 @@ class Engine:
         tiles = {block: len(self._layout.tiles_of(block)) for block in self._board.active}
         self._progress.stage("tiles", sum(tiles.values()), sum(tiles.values()) - sum(tiles[b] for b in todo))
         self._count_nuclei()
-        # As many as there are cores, for the last rows of blocks are decoded when the network is done; but each takes
-        # .2 to .4 GB.
+        # One a core, for the last rows of blocks are decoded when the network is done; but each takes .2 to .4 GB.
         with ThreadPoolExecutor(min(workers, MOST_DECODERS), "decode") as decoders:
             try:
                 self._start_decoding(self._board.ready(), decoders)  # maps that a kill left
