@@ -15,9 +15,10 @@ import torch
 from network import GivenNetwork
 
 from wsiseg.geometry import Box
-from wsiseg.instances import Decoding, decode_block
+from wsiseg.instances import Decoding, Planes, decode_block
 from wsiseg.models.bundle import load_bundle
 from wsiseg.slides import PatchedSlide, open_slide, read_box
+from wsiseg.stains import STAINS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +43,8 @@ def whole_image_nuclei(slide: Path, model: str) -> npt.NDArray[np.object_]:
             inside = (found * 255).round().to(torch.uint8)[:, MARGIN_PX:, MARGIN_PX:][:, : box.height, : box.width]
             maps[:, box.y : box.bottom, box.x : box.right] = inside.numpy()
         decoding = Decoding(head.decode, frame, source.info.area, bundle.spec.mpp)
-    return decode_block(maps, frame.box, frame.box, decoding).nuclei.polygon
+    unstained = np.zeros((len(STAINS), *frame.box.shape), np.uint8)
+    return decode_block(Planes(maps, unstained), frame.box, frame.box, decoding).nuclei.polygon
 
 
 def _pieces(frame: Frame) -> Iterator[Box]:
