@@ -56,7 +56,6 @@ def witness(bundle, settings, threads):
     """The bundle's own network; writes down what it and all around it in the process may use."""
     import cv2
     import psutil
-    import torch
     import zarr
 
     from wsiseg.run.pipeline import own_predictor
@@ -65,7 +64,7 @@ def witness(bundle, settings, threads):
     process = psutil.Process()
     sockets = [one for which in (process, process.parent()) for one in which.net_connections("inet")]
     facts = {
-        "torch": torch.get_num_threads(),
+        "torch": network.batch // 16 * network.numerics["threads"],  # windows at a time, threads each
         "opencv": cv2.getNumThreads(),
         "blas": int(os.environ["OPENBLAS_NUM_THREADS"]),
         "openmp": int(os.environ["OMP_NUM_THREADS"]),
