@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from math import log
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from wsiseg import __version__
+from wsiseg.models.bundle import bundle_names, load_bundle
 from wsiseg.models.facts import figures, known_failures, trained_on
 
 if TYPE_CHECKING:
@@ -101,5 +103,13 @@ def _warnings(plan: RunPlan, tally: Tally) -> list[str]:
         found.append(
             f"the slide has {slide_mpp:g} um/px and the model works at {model_mpp:g}: "
             "it sees an enlarged image, so outlines are less certain than the figures of its card"
+            + "".join(f"; --model {name} is made for such slides" for name in _made_for(slide_mpp, model_mpp))
         )
     return found
+
+
+def _made_for(slide_mpp: float, model_mpp: float) -> list[str]:
+    """Name the shipped model whose resolution is nearest to the slide's, if it is nearer than the one at hand."""
+    far = {name: abs(log(load_bundle(name).spec.mpp / slide_mpp)) for name in bundle_names()}
+    nearest = min(far, key=far.__getitem__)
+    return [nearest] if far[nearest] < abs(log(model_mpp / slide_mpp)) - 0.1 else []
