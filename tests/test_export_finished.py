@@ -33,7 +33,10 @@ from wsiseg.slides import READERS
 SIZE = (1090, 700)
 POLYGONS = ("geojson", "geoparquet", "flatgeobuf", "dsa", "spatialdata")
 """Formats that have outlines."""
-CAPTION = r"([\d,]+) nuclei per mm² \(([\d,]+) here\), mean probability ([\d.]+); centre at x ([\d,]+), y ([\d,]+)"
+CAPTION = (
+    r"([\d,]+) nuclei per mm² of picture \(([\d,]+) in all\), mean probability ([\d.]+); "
+    r"centre at x ([\d,]+), y ([\d,]+)"
+)
 
 
 @pytest.fixture(scope="module")

@@ -282,7 +282,7 @@ class _Legend:
         self._text(494, 62, "nuclei per mm")
         half_width = self._fonts[False].getlength("nuclei per mm") / 2 / self._unit
         self._text(494 + half_width + 1, 55, "2", "lm", small=True)
-        self._text(670, 62, f"{top:,.0f}")
+        self._text(670, 62, f"{top:,.0f} or more")
 
     def outline(self) -> None:
         """Explain the line around the tissue."""

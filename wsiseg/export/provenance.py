@@ -55,8 +55,8 @@ def _figures(model: Mapping[str, Any]) -> str:
     )
     return (
         "<h3>How accurate it is where the nuclei are known</h3>"
-        "<p>Found: of the true nuclei. Right: of those that it outlined. Test fields were looked at when all was "
-        "decided; on others, choices were made.</p>"
+        "<p>Found: share of the true nuclei. Right: share of what it took for nuclei. “test”: fields that were "
+        "kept until all was decided. “val” and others: fields by which settings were chosen, or of another kind.</p>"
         f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
     )
 

@@ -85,8 +85,9 @@ def _searched(summary: Mapping[str, Any]) -> Finding:
     return Finding(
         "good",
         "Searched",
-        f"{read:.4g} % of the tissue found{where}: {area:,.2f} mm² in {of_slide:.0f} % of the slide's squares. "
-        "Tissue that is paler than glass looks would be missed: see its red outline in the overview.",
+        f"{read:.4g} % of the tissue that was found{where}, {area:,.2f} mm². It touches {of_slide:.0f} % of the "
+        "slide's squares; nuclei in the glass of these count too. Tissue as pale as glass is missed: the overview "
+        "has its outline in red.",
     )
 
 

@@ -93,7 +93,7 @@ def _caption(plan: RunPlan, box: Box, found: int, probability: float) -> str:
     density = found / (box.width * box.height * plan.bundle.spec.mpp**2 / 1e6)
     x, y = np.rint(plan.frame.to_level0(np.array([box.x + box.width / 2, box.y + box.height / 2]))).astype(int)
     sure = f", mean probability {probability:.2f}" if found else ""
-    return f"{density:,.0f} nuclei per mm² ({found:,} here){sure}; centre at x {x:,}, y {y:,}"
+    return f"{density:,.0f} nuclei per mm² of picture ({found:,} in all){sure}; centre at x {x:,}, y {y:,}"
 
 
 def _polygons(plan: RunPlan, nuclei: Numbered, box: Box) -> npt.NDArray[np.object_]:
