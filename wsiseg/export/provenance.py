@@ -56,7 +56,7 @@ def _figures(model: Mapping[str, Any]) -> str:
     return (
         "<h3>How accurate it is where the nuclei are known</h3>"
         "<p>Found: share of the true nuclei. Right: share of what it took for nuclei. “test”: fields that were "
-        "kept until all was decided. “val” and others: fields by which settings were chosen, or of another kind.</p>"
+        "kept until all was decided. “val” and others: fields that settings were chosen by, or others.</p>"
         f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
     )
 
