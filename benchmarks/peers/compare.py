@@ -59,7 +59,7 @@ def contestants(args: argparse.Namespace) -> list[Contestant]:
     given = (str(args.slide), "--model", args.model)
     found = []
     for device in args.devices:
-        command = (sys.executable, "-m", "wsiseg", "run", *given, "--device", device)
+        command = (sys.executable, "-m", "wsiseg", "run", *given, "--device", device, "--reader", args.reader)
         found.append(Contestant(f"wsiseg, --device {device}", command, "nuclei.parquet", _path({})))
     for peer, python, script, no_overlap in (
         ("TIAToolbox", args.tiatoolbox, "run_tiatoolbox.py", ("--edge", "0")),
@@ -166,6 +166,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("slide", type=Path)
     parser.add_argument("--model", required=True, help="a bundle, by name or folder")
+    parser.add_argument("--reader", default="openslide", help="of wsiseg")
     parser.add_argument("--devices", nargs="+", default=["auto", "openvino"], help="of wsiseg")
     parser.add_argument("--tiatoolbox", help="the Python of its environment")
     parser.add_argument("--lazyslide", help="the Python of its environment")
