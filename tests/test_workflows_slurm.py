@@ -298,4 +298,4 @@ def test_one_processor_of_a_cgroup_is_one_thread_of_the_network(slurm, slide, bu
         name, facts = line.split(" ", 1)[0], line.rsplit(")", 1)[1].split()
         ticks[name] = int(facts[11]) + int(facts[12])  # in user and system mode, up to then
     at_work = [one for one in ticks.values() if one > 0.05 * sum(ticks.values())]
-    assert len(at_work) <= 2  # the network, and the one that decodes beside it
+    assert len(at_work) <= 3  # the network, the one that decodes beside it, and the one that loads and writes
