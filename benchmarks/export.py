@@ -15,23 +15,31 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
 from engine import peak_memory
 
+from wsiseg import fsio
 from wsiseg.export import ExportHeader, load_exporter
+from wsiseg.export.parquet import read_nuclei
 from wsiseg.geometry import Box, Frame
-from wsiseg.instances import Decoding, decode_block
+from wsiseg.instances import Decoding, Planes, decode_block
 from wsiseg.labels import Labels
 from wsiseg.models.bundle import ClassSpec
 from wsiseg.run.finish import Numbered
+from wsiseg.run.neighbours import Neighbourhood
 from wsiseg.run.progress import Silent
 from wsiseg.run.stores import NucleiStore
-from wsiseg.tiling import Block
+from wsiseg.slides.mpp import Mpp
+from wsiseg.stains import STAINS
+from wsiseg.tiling import Block, TileGrid
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from wsiseg.nuclei import Nuclei
 
 SIDE_PX = 4096
@@ -60,7 +68,8 @@ def one_block(rng: np.random.Generator) -> Nuclei:
     labels = ellipses(rng)
     box = Box(0, 0, SIDE_PX, SIDE_PX)
     decoding = Decoding(lambda _: labels, Frame(SIDE_PX, SIDE_PX, 1.0, (0.0, 0.0)), box, MPP)
-    return decode_block(rng.integers(90, 256, (1, *box.shape), np.uint8), box, box, decoding).nuclei
+    planes = Planes(*(rng.integers(90, 256, (count, *box.shape), np.uint8) for count in (1, len(STAINS))))
+    return decode_block(planes, box, box, decoding).nuclei
 
 
 def moved(nuclei: Nuclei, x: int, y: int) -> Nuclei:
@@ -90,18 +99,32 @@ def write_blocks(work: Path, count: int) -> Numbered:
     return Numbered(work, facts, Silent())
 
 
-def exported(name: str, nuclei: Numbered, folder: Path) -> dict[str, Any]:
+def surrounded(nuclei: Numbered) -> Iterator[Nuclei]:
+    """Give each block's nuclei with their neighbours, as a run writes them to the table."""
+    side = SIDE_PX * (1 + max(block.row for block in nuclei.first_ids))
+    frame = Frame(side, side, 1.0, (0.0, 0.0))
+    info = SimpleNamespace(checked_mpp=lambda: Mpp(MPP, MPP, "synthetic"))
+    around = Neighbourhood(
+        SimpleNamespace(grid=TileGrid(frame, 256), info=info, frame=frame),
+        nuclei.first_ids,
+        nuclei.store.read_centroids,
+    )
+    for block, first in nuclei.first_ids.items():
+        yield around.surround(block, nuclei.store.read(block).renumbered(first))
+
+
+def exported(name: str, nuclei: Iterator[Nuclei], total: int, folder: Path) -> dict[str, Any]:
     """Write one file; give what it took."""
     classes = (ClassSpec(1, "nucleus", (0, 200, 80)),)
     header = ExportHeader("synthetic", "synthetic", MPP, (0, 0), classes)
     export = load_exporter(name)
     started, used = time.perf_counter(), time.process_time()
-    export(nuclei.batches(), nuclei.total, folder / name, header)
-    record = {
+    files = export(nuclei, total, folder / name, header)
+    return {
         "seconds": round(time.perf_counter() - started, 1),
         "processor_seconds": round(time.process_time() - used, 1),
+        "bytes": sum(fsio.partial_name(file).stat().st_size for file in files),
     }
-    return record | {"bytes": sum(file.stat().st_size for file in folder.glob(f"{name}*"))}
 
 
 def main() -> None:
@@ -117,9 +140,11 @@ def main() -> None:
             "nuclei": nuclei.total,
             "blocks": len(nuclei.first_ids),
             "bytes_of_blocks": waiting,
-            **{name: exported(name, nuclei, folder) for name in ("geoparquet", "geojson")},
-            "peak_memory_bytes": peak_memory(),
+            "geoparquet, neighbours included": exported("geoparquet", surrounded(nuclei), nuclei.total, folder),
         }
+        table = fsio.partial_name(folder / "geoparquet.parquet")
+        result["geojson"] = exported("geojson", read_nuclei(table), nuclei.total, folder)
+        result["peak_memory_bytes"] = peak_memory()
     print(json.dumps(result, indent=2))
 
 
