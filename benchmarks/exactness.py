@@ -68,7 +68,8 @@ def main() -> None:
     found = polygons_of(args.run)
     head = bundle.head()
     store = MapStore(args.run / "work", plan.layout, len(head.maps))
-    whole = Decoding(head.decode, plan.frame, plan.info.area, bundle.spec.mpp, bundle.spec.classes[0].value)
+    classes = tuple(one.value for one in bundle.spec.classes)
+    whole = Decoding(head.decode, plan.frame, plan.info.area, bundle.spec.mpp, classes)
     expected = decode_block(store.read(plan.frame.box), plan.frame.box, plan.frame.box, whole).nuclei.polygon
     same = {shapely.to_wkb(p) for p in found} == {shapely.to_wkb(p) for p in expected}
     lines = block_lines(plan)

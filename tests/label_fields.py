@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+import shapely
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -17,6 +18,9 @@ from wsiseg.nuclei import Nuclei
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+MARGIN = 48
+"""Around a block, px: more than the nuclei of these fields are long."""
 
 
 def components(classes: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -95,8 +99,49 @@ def pixels_of(runs: np.ndarray, index: int, shape: tuple[int, int]) -> np.ndarra
 
 def joined(parts: Iterable[Nuclei]) -> Nuclei:
     """Put tables one after another; ids stay as they are."""
-    tables = [Nuclei.empty(), *parts]
+    tables = list(parts) or [Nuclei.empty()]
     columns = {f.name: np.concatenate([getattr(t, f.name) for t in tables]) for f in fields(Nuclei)}
     before = np.cumsum([0] + [len(table) for table in tables[:-1]])
     columns["runs"][:, 0] += np.repeat(before, [len(table.runs) for table in tables]).astype(np.int32)
     return Nuclei(**columns)
+
+
+def same(first: Nuclei, second: Nuclei) -> None:
+    """Whether two tables are equal to the last bit, but for their ids."""
+    for column in fields(Nuclei):
+        one, other = getattr(first, column.name), getattr(second, column.name)
+        if column.name == "polygon":
+            one, other = shapely.to_wkb(one), shapely.to_wkb(other)
+        if column.name != "id":
+            np.testing.assert_array_equal(one, other, err_msg=column.name)
+
+
+def by_anchor(nuclei: Nuclei) -> Nuclei:
+    first = nuclei.runs[np.searchsorted(nuclei.runs[:, 0], np.arange(len(nuclei)))]
+    return nuclei.take(np.lexsort((first[:, 2], first[:, 1], *nuclei.anchor.T)))
+
+
+def threshold(maps: np.ndarray) -> Labels:
+    """A head's decoding that depends on nothing but the object itself; its numbers depend on the window."""
+    return Labels.of(ndimage.label(maps[0] >= 128)[0])
+
+
+def drop_long(maps: np.ndarray) -> None:
+    """Take out what a margin could cut: blobs that touch are one object to `threshold`, and may be longer."""
+    parts = ndimage.label(maps[0] >= 128)[0]
+    for index, box in enumerate(ndimage.find_objects(parts), 1):
+        if max(part.stop - part.start for part in box) > MARGIN:
+            maps[0][parts == index] = 0
+
+
+def decode_in_blocks(maps: np.ndarray, side: int, decoding: Decoding, margin: int = MARGIN) -> list:
+    frame, planes = decoding.frame, planes_of(maps)
+    found = []
+    for y in range(0, frame.height, side):
+        for x in range(0, frame.width, side):
+            block = Box(x, y, side, side).intersection(frame.box)
+            window = block.grown(margin).intersection(frame.box)
+            rows, columns = window.slices
+            part = Planes(planes.maps[:, rows, columns], planes.stains[:, rows, columns])
+            found.append(decode_block(part, window, block, decoding))
+    return found

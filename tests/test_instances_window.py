@@ -9,50 +9,28 @@ import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from label_fields import blobs, components, decode_whole, joined, label_images, maps_of, pixels_of, planes_of
-from scipy import ndimage
+from label_fields import (
+    blobs,
+    by_anchor,
+    components,
+    decode_in_blocks,
+    decode_whole,
+    drop_long,
+    joined,
+    label_images,
+    maps_of,
+    pixels_of,
+    planes_of,
+    same,
+    threshold,
+)
 
 from wsiseg.errors import InternalError
 from wsiseg.geometry import Box, Frame
-from wsiseg.instances import Decoding, Planes, decode_block
+from wsiseg.instances import Decoding, decode_block
 from wsiseg.labels import Labels
 from wsiseg.nuclei import MEASUREMENTS, Nuclei, centroids_from_bytes, pixels_from_bytes
 from wsiseg.stains import STAINS, STEPS_PER_OD
-
-MARGIN = 48
-
-
-def same(first: Nuclei, second: Nuclei) -> None:
-    """Whether two tables are equal to the last bit, but for their ids."""
-    for column in fields(Nuclei):
-        one, other = getattr(first, column.name), getattr(second, column.name)
-        if column.name == "polygon":
-            one, other = shapely.to_wkb(one), shapely.to_wkb(other)
-        if column.name != "id":
-            np.testing.assert_array_equal(one, other, err_msg=column.name)
-
-
-def by_anchor(nuclei: Nuclei) -> Nuclei:
-    first = nuclei.runs[np.searchsorted(nuclei.runs[:, 0], np.arange(len(nuclei)))]
-    return nuclei.take(np.lexsort((first[:, 2], first[:, 1], *nuclei.anchor.T)))
-
-
-def threshold(maps: np.ndarray) -> Labels:
-    """A head's decoding that depends on nothing but the object itself; its numbers depend on the window."""
-    return Labels.of(ndimage.label(maps[0] >= 128)[0])
-
-
-def decode_in_blocks(maps: np.ndarray, side: int, decoding: Decoding, margin: int = MARGIN) -> list:
-    frame, planes = decoding.frame, planes_of(maps)
-    found = []
-    for y in range(0, frame.height, side):
-        for x in range(0, frame.width, side):
-            block = Box(x, y, side, side).intersection(frame.box)
-            window = block.grown(margin).intersection(frame.box)
-            rows, columns = window.slices
-            part = Planes(planes.maps[:, rows, columns], planes.stains[:, rows, columns])
-            found.append(decode_block(part, window, block, decoding))
-    return found
 
 
 @pytest.mark.parametrize("side", [64, 100, 150])
@@ -61,11 +39,7 @@ def test_blocks_with_margins_find_what_one_window_finds(side):
     maps = maps_of(labels)
     frame = Frame(280, 300, 2.0005, (1000.0, 500.0))
     decoding = Decoding(threshold, frame, Box(1000, 500, 561, 601), 0.5)
-    # Blobs that touch are one object to this decoding, and may be longer than a margin: keep short ones.
-    parts = ndimage.label(maps[0] >= 128)[0]
-    for index, box in enumerate(ndimage.find_objects(parts), 1):
-        if max(part.stop - part.start for part in box) > MARGIN:
-            maps[0][parts == index] = 0
+    drop_long(maps)
     whole = decode_block(planes_of(maps), frame.box, frame.box, decoding)
     blocks = decode_in_blocks(maps, side, decoding)
     assert len(whole.nuclei) > 40

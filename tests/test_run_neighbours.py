@@ -33,6 +33,7 @@ def nuclei_at(centroids: np.ndarray) -> Nuclei:
         id=np.arange(1, n + 1, dtype=np.uint32),
         polygon=np.full(n, None, object),
         class_value=np.ones(n, np.uint8),
+        class_probability=np.empty((n, 0), np.float32),
         anchor=np.zeros((n, 2), np.int32),
         centroid_x=centroids[:, 0],
         centroid_y=centroids[:, 1],

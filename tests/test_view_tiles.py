@@ -226,6 +226,7 @@ def many_nuclei(count, first_id, corner, extent, rng):
         id=np.arange(first_id, first_id + count, dtype=np.uint32),
         polygon=shapely.box(x - half, y - half, x + half, y + half, ccw=True),
         class_value=rng.integers(1, 3, count).astype(np.uint8),
+        class_probability=np.empty((count, 0), np.float32),
         anchor=np.zeros((count, 2), np.int32),
         centroid_x=x,
         centroid_y=y,

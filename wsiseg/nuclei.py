@@ -55,6 +55,11 @@ class Nuclei:
     """shapely Polygons in level-0 px on the 0.01 px grid: valid, counter-clockwise, without holes."""
     class_value: npt.NDArray[np.uint8]
     """The nucleus' value in the class mask, from 1."""
+    class_probability: npt.NDArray[np.float32]
+    """(n, c): the probability of each class of the bundle, in its order; they add up to 1.
+
+    c is 0 for a bundle of one class, of which nothing needs to be said.
+    """
     probability: npt.NDArray[np.float32]
     """Mean foreground probability of its pixels, 0 to 1."""
     anchor: npt.NDArray[np.int32]
@@ -100,7 +105,7 @@ class Nuclei:
     """
 
     def __post_init__(self) -> None:
-        lengths = {name: len(getattr(self, name)) for name in (*_PLAIN, "polygon", "anchor")}
+        lengths = {name: len(getattr(self, name)) for name in (*_PLAIN, "polygon", "anchor", "class_probability")}
         if len(set(lengths.values())) != 1:
             raise ValueError(f"columns of different lengths: {lengths}")
 
@@ -108,13 +113,14 @@ class Nuclei:
         return len(self.id)
 
     @classmethod
-    def empty(cls) -> Nuclei:
-        """Give a table without nuclei."""
+    def empty(cls, classes: int = 0) -> Nuclei:
+        """Give a table without nuclei, but with the probabilities of so many classes."""
         plain: dict[str, Any] = {name: np.empty(0, kind) for name, kind in _PLAIN.items()}
         return cls(
             polygon=np.empty(0, object),
             anchor=np.empty((0, 2), np.int32),
             runs=np.empty((0, 4), np.int32),
+            class_probability=np.empty((0, classes), np.float32),
             **plain,
         )
 
@@ -139,6 +145,7 @@ class Nuclei:
         columns = {name: getattr(self, name) for name in (*MEASUREMENTS, "centroid_x", "centroid_y")}
         # Bounds are NaN for an empty polygon, which must not occur either.
         columns["polygon"] = shapely.bounds(self.polygon).sum(axis=1)
+        columns["class_probability"] = self.class_probability.sum(axis=1)
         for name, values in columns.items():
             bad = np.flatnonzero(~np.isfinite(values))
             if len(bad):
@@ -152,10 +159,12 @@ class Nuclei:
     def to_bytes(self) -> bytes:
         """Give the table as one Arrow IPC stream; the same table always gives the same bytes."""
         columns = {name: pa.array(getattr(self, name).astype(kind)) for name, kind in _PLAIN.items()}
-        columns["anchor"] = _pairs(self.anchor, 2)
+        columns["anchor"] = _fixed_lists(self.anchor.astype("<i4"))
+        if self.class_probability.shape[1]:
+            columns["class_probability"] = _fixed_lists(self.class_probability.astype("<f4"))
         columns["polygon"] = pa.array(shapely.to_wkb(self.polygon), pa.binary())
         ends = np.searchsorted(self.runs[:, 0], np.arange(len(self) + 1)).astype(np.int32)
-        columns["runs"] = pa.ListArray.from_arrays(pa.array(ends), _pairs(self.runs[:, 1:], 3))
+        columns["runs"] = pa.ListArray.from_arrays(pa.array(ends), _fixed_lists(self.runs[:, 1:].astype("<i4")))
         batch = pa.record_batch(columns)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, batch.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
@@ -173,6 +182,7 @@ class Nuclei:
             polygon=shapely.from_wkb(batch["polygon"].to_numpy(zero_copy_only=False)),
             anchor=_numbers(batch["anchor"].flatten()).reshape(-1, 2),
             runs=_runs(batch),
+            class_probability=_class_probability(batch),
             **plain,
         )
 
@@ -214,9 +224,15 @@ def expand_ranges(starts: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> npt.ND
     return indices
 
 
-def _pairs(values: npt.NDArray[np.int32], width: int) -> Any:  # noqa: ANN401 - pyarrow has no types
-    flat = np.ascontiguousarray(values, "<i4").reshape(-1)
-    return pa.FixedSizeListArray.from_arrays(pa.array(flat), width)
+def _fixed_lists(rows: npt.NDArray[Any]) -> Any:  # noqa: ANN401 - pyarrow has no types
+    return pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), rows.shape[1])
+
+
+def _class_probability(batch: Any) -> npt.NDArray[np.float32]:  # noqa: ANN401 - pyarrow has no types
+    if "class_probability" not in batch.schema.names:
+        return np.empty((batch.num_rows, 0), np.float32)
+    column = batch["class_probability"]
+    return _numbers(column.flatten()).reshape(batch.num_rows, column.type.list_size)
 
 
 def _runs(batch: Any) -> npt.NDArray[np.int32]:  # noqa: ANN401 - pyarrow has no types

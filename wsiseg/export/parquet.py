@@ -130,5 +130,6 @@ def read_nuclei(path: Path) -> Iterator[Nuclei]:
                 polygon=shapely.from_wkb(table["geometry"].to_numpy()),
                 anchor=np.stack((table["anchor_x"].to_numpy(), table["anchor_y"].to_numpy()), axis=1),
                 runs=np.empty((0, 4), np.int32),
+                class_probability=np.empty((len(table), 0), np.float32),
                 **plain,
             )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import shapely
 
+from wsiseg.instances.classes import measure_classes
 from wsiseg.instances.measure import measure_pixels, measure_polygons
 from wsiseg.instances.objects import Objects, find_objects
 from wsiseg.instances.planes import measure_planes
@@ -41,8 +42,13 @@ class Decoding:
     """The level-0 area that the frame lies over; polygons stay inside."""
     mpp: float
     """um per pixel of the frame."""
-    class_value: int = 1
-    """The class of all nuclei: heads tell nuclei from background, not from each other."""
+    classes: tuple[int, ...] = (1,)
+    """Values of the bundle's classes, in order. With more than one, the third map is their `wsiseg.typemap`."""
+
+    @property
+    def told_apart(self) -> int:
+        """The number of classes that the maps tell apart: none where there is only one."""
+        return len(self.classes) if len(self.classes) > 1 else 0
 
 
 @dataclass(frozen=True)
@@ -93,8 +99,9 @@ def _measured(
 ) -> Nuclei:
     """Make the table of objects and their polygons."""
     if len(objects) == 0:
-        return Nuclei.empty()
+        return Nuclei.empty(decoding.told_apart)
     frame, area, mpp = decoding.frame, decoding.area, decoding.mpp
+    place, class_probability = measure_classes(objects, planes, window, decoding.told_apart)
     values = measure_pixels(objects.runs, objects.starts, mpp)
     values |= measure_polygons(polygons, mpp / frame.downsample)
     values |= measure_planes(objects, planes, window)
@@ -105,7 +112,8 @@ def _measured(
     return Nuclei(
         id=np.arange(1, len(objects) + 1, dtype=np.uint32),
         polygon=polygons,
-        class_value=np.full(len(objects), decoding.class_value, np.uint8),
+        class_value=np.array(decoding.classes, np.uint8)[place],
+        class_probability=class_probability,
         anchor=objects.anchor,
         centroid_x=centroid[:, 0],
         centroid_y=centroid[:, 1],

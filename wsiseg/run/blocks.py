@@ -57,7 +57,11 @@ class BlockWork:
         self._head = layout.bundle.head()
         spec = layout.bundle.spec
         self._decoding = Decoding(
-            self._head.decode, layout.frame, layout.info.area, spec.mpp, class_value=spec.classes[0].value
+            self._head.decode,
+            layout.frame,
+            layout.info.area,
+            spec.mpp,
+            classes=tuple(one.value for one in spec.classes),
         )
         self._maps = MapStore(work, layout, len(self._head.maps))
         self._nuclei = NucleiStore(work)
