@@ -48,6 +48,18 @@ class ClassSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class TypesSpec:
+    """The network that tells the classes of nuclei from each other (`wsiseg.models.typed`)."""
+
+    encoder: str
+    """A name of `wsiseg.models.encoders`."""
+    channels: int
+    """Of its feature pyramid."""
+    shrink: int
+    """How many pixels of the model's become one of this network's, along each side."""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """What `model.json` says. Build it from a file with `from_json`, which refuses nonsense."""
 
@@ -79,6 +91,8 @@ class ModelSpec:
     """Where the weights come from: data, config, steps."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
     """Figures by data set and split."""
+    types: TypesSpec | None = None
+    """What tells the classes apart, where there are several."""
     spec_version: int = SPEC_VERSION
 
     @property
@@ -108,7 +122,10 @@ class ModelSpec:
 
     def to_json(self) -> bytes:
         """Write what `from_json` reads."""
-        return json.dumps(dataclasses.asdict(self), indent=1, allow_nan=False).encode() + b"\n"
+        record = dataclasses.asdict(self)
+        if self.types is None:  # as before there were types
+            del record["types"]
+        return json.dumps(record, indent=1, allow_nan=False).encode() + b"\n"
 
 
 def _rebuilt(record: dict[str, Any]) -> dict[str, Any]:
@@ -118,7 +135,8 @@ def _rebuilt(record: dict[str, Any]) -> dict[str, Any]:
         for item in record["classes"]
     )
     tuples = {name: tuple(record[name]) for name in ("decoder_channels", "mean", "std")}
-    return {"classes": classes, **tuples}
+    types = {"types": TypesSpec(**record["types"])} if "types" in record else {}
+    return {"classes": classes, **types, **tuples}
 
 
 @dataclass(frozen=True, slots=True)

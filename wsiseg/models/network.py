@@ -14,6 +14,7 @@ from wsiseg.errors import BundleError
 from wsiseg.models.encoders import encoder_names, register_encoders, smp_name
 from wsiseg.models.heads import make_head
 from wsiseg.models.spec_rules import shortened
+from wsiseg.models.typed import TypedNetwork, TypesNetwork
 from wsiseg.models.weights import read_header
 
 if TYPE_CHECKING:
@@ -33,16 +34,19 @@ def build_network(spec: ModelSpec) -> nn.Module:
     BundleError
         E-BUNDLE-SPEC: no such encoder.
     """
-    if spec.encoder not in encoder_names():
-        raise BundleError("E-BUNDLE-SPEC", "no such encoder", where=spec.encoder)
+    for encoder in (spec.encoder, spec.types.encoder if spec.types else spec.encoder):
+        if encoder not in encoder_names():
+            raise BundleError("E-BUNDLE-SPEC", "no such encoder", where=encoder)
     register_encoders()
-    network: nn.Module = smp.Unet(
+    outlines: nn.Module = smp.Unet(
         smp_name(spec.encoder),
         encoder_weights=None,
         decoder_channels=spec.decoder_channels,
-        classes=make_head(spec).channels,
+        classes=make_head(spec).channels - bool(spec.types),
     )
-    return network
+    if not spec.types:
+        return outlines
+    return TypedNetwork(outlines, TypesNetwork(spec.types, spec.class_count), spec.types.shrink)
 
 
 def count_parameters(spec: ModelSpec) -> int:

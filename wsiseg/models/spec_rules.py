@@ -9,6 +9,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from wsiseg.models.heads import HEADS
+from wsiseg.typemap import MOST_CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,15 +89,17 @@ def shortened(text: str) -> str:
 
 
 def check_spec(record: dict[str, Any]) -> None:
-    """Raise ValueError unless a parsed `model.json` has every key of `RULES`, no other, and sane values."""
+    """Raise ValueError unless a parsed `model.json` has the keys of `RULES`, no other, and sane values."""
     for name in RULES:
-        if name not in record:
+        if name not in record and name != "types":
             raise ValueError(f"{name} is missing")
     for name, value in record.items():
         if name not in RULES:
             raise ValueError(f"unknown key {shortened(name)}")
         if not RULES[name](value):
             raise ValueError(f"{name} cannot be {_shown(value)}")
+    if ("types" in record) != (len(record["classes"]) > 1):
+        raise ValueError("several classes need types, which tell them apart, and one class has none")
 
 
 def _shown(value: object) -> str:
@@ -139,8 +142,15 @@ def _class(value: Any) -> bool:  # noqa: ANN401 - any JSON value
     return isinstance(value, dict) and set(value) == set(rules) and all(r(value[k]) for k, r in rules.items())
 
 
+def _types(value: Any) -> bool:  # noqa: ANN401 - any JSON value
+    if not isinstance(value, dict) or set(value) != {"encoder", "channels", "shrink"}:
+        return False
+    shrinks = type(value["shrink"]) is int and value["shrink"] in (1, 2, 4)
+    return shrinks and RULES["encoder"](value["encoder"]) and _whole(1, 1024)(value["channels"])
+
+
 def _classes(value: Any) -> bool:  # noqa: ANN401 - any JSON value
-    if not _list(_class, 1, 254)(value):
+    if not _list(_class, 1, MOST_CLASSES)(value):
         return False
     return all(len({item[key] for item in value}) == len(value) for key in ("value", "name"))
 
@@ -155,6 +165,7 @@ RULES: dict[str, Rule] = {
     "head": lambda v: isinstance(v, str) and v in HEADS,
     "head_settings": _settings,
     "classes": _classes,
+    "types": _types,
     # From electron-like oversampling to a slide's thumbnail; anything else is a slip of units.
     "mpp": _number(0.05, 20.0),
     # A block is 16 x 16 tiles; from 1024 px on, one alone has half a GB of maps.

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from wsiseg.models.heads import Head
     from wsiseg.train.config import TrainConfig
     from wsiseg.train.crops import Crop, Crops
+    from wsiseg.train.tasks import Task
 
 _CROP = 0
 """Keeps the random numbers of crops apart from those of passes."""
@@ -39,7 +39,7 @@ class Batch:
     pixels: npt.NDArray[np.uint8]
     """(n, h, w, 3) RGB."""
     planes: npt.NDArray[np.uint8]
-    """(n, h, w, maps + 1): targets and, last, where they count; 255 stands for 1."""
+    """(n, h, w, planes + 1): targets and, last, where they count; 255 stands for 1."""
 
     @classmethod
     def of(cls, crops: Sequence[Crop]) -> Self:
@@ -88,7 +88,7 @@ class Batches:
         return augment(*crop, self._config.augmentation, random)
 
 
-def read_crops(config: TrainConfig, root: Path, head: Head) -> Crops:
+def read_crops(config: TrainConfig, root: Path, task: Task) -> Crops:
     """Read the training fields of all sources.
 
     Raises
@@ -96,11 +96,11 @@ def read_crops(config: TrainConfig, root: Path, head: Head) -> Crops:
     SettingsError
         E-DATA: a source cannot be used.
     """
-    model, schedule = config.model, config.schedule
+    schedule = config.schedule
     entries = [read_index(root / source.folder, "train") for source in config.sources]
     if schedule.crop == "random":
-        return RandomCrops(config, [[load_field(entry, head) for entry in source] for source in entries])
+        return RandomCrops(config, task.mpp, [[load_field(entry, task) for entry in source] for source in entries])
     crops = [
-        center_crop(load_field(entry, head), model.mpp, schedule.crop_px) for source in entries for entry in source
+        center_crop(load_field(entry, task), task.mpp, schedule.crop_px) for source in entries for entry in source
     ]
     return CenterCrops(crops, schedule.seed)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from wsiseg.errors import BundleError, SettingsError
 from wsiseg.fsio import read_bounded
-from wsiseg.models.bundle import ClassSpec, ModelSpec
+from wsiseg.models.bundle import ClassSpec, ModelSpec, TypesSpec
 from wsiseg.models.encoders import encoder_names, preprocessing
 from wsiseg.train.augment import Augmentation
 from wsiseg.train.records import record_from, within
@@ -39,11 +39,15 @@ class ModelConfig:
     """As in `ModelSpec`; a TOML without mean and std gets those that the encoder's own weights want."""
     std: tuple[float, float, float]
     licence: str
+    types: TypesSpec | None = None
+    """What tells several classes apart. It alone is learned then, on the outlines of the bundle `start_from`."""
     architecture: str = "unet"
     tile_px: int = 256
     halo_px: int = 32
     encoder_weights: str = ""
     """What the encoder starts from: nothing, `imagenet` (the hub's), or a safetensors, from the data folder."""
+    types_start_from: str = ""
+    """What the types' encoder starts from: nothing, or a bundle, as `start_from`, whose encoder is the same."""
     start_from: str = ""
     """What the whole network starts from: nothing, a bundle's name, or its folder, from the data folder."""
     start_share: float = within(0, 1, default=0.0)
@@ -116,6 +120,7 @@ class TrainConfig:
     def _contradictions(self) -> Iterator[str]:
         schedule, augmentation = self.schedule, self.augmentation
         yield from self._contradictions_of_sources()
+        yield from self._contradictions_of_types()
         if schedule.crop_px % 32:
             yield "schedule.crop_px is not a multiple of 32: the encoder halves it five times"
         if schedule.optimiser == "adam" and schedule.weight_decay:
@@ -138,6 +143,15 @@ class TrainConfig:
             yield "sources names a folder twice"
         if any(Path(folder).is_absolute() for folder in folders):
             yield "sources.folder is an absolute path: name it from the data folder"
+
+    def _contradictions_of_types(self) -> Iterator[str]:
+        model = self.model
+        if model.types and not model.start_from:
+            yield "model.types is given, but no model.start_from: types are learned on a bundle's outlines"
+        if model.types and model.start_share:
+            yield "model.start_share is given, but with model.types nothing of model.start_from is learned anew"
+        if model.types_start_from and not model.types:
+            yield "model.types_start_from is given, but no model.types"
 
     def _contradictions_of_center(self) -> Iterator[str]:
         if (self.augmentation.scale_min, self.augmentation.scale_max) != (1.0, 1.0):
@@ -178,7 +192,7 @@ class TrainConfig:
         Of an absolute path there is the last name alone: where it lies on this machine is nobody else's business.
         """
         table = dataclasses.asdict(self)
-        for key in ("encoder_weights", "start_from"):
+        for key in ("encoder_weights", "start_from", "types_start_from"):
             if (path := Path(table["model"][key])).is_absolute():
                 table["model"][key] = path.name
         return table
@@ -186,7 +200,8 @@ class TrainConfig:
     def draft_spec(self) -> ModelSpec:
         """Describe the bundle that this training makes, before there are weights."""
         fields = {f.name: getattr(self.model, f.name) for f in dataclasses.fields(self.model)}
-        del fields["encoder_weights"], fields["start_from"], fields["start_share"]
+        for name in ("encoder_weights", "start_from", "start_share", "types_start_from"):
+            del fields[name]
         return ModelSpec(**fields, weights_sha256="0" * 64)
 
 

@@ -1,6 +1,6 @@
-"""Crops of labelled fields at the model's resolution, by number: the same number gives the same crop.
+"""Crops of labelled fields at the resolution that is learned, by number: the same number gives the same crop.
 
-A crop is (crop, crop, 3) RGB and (crop, crop, maps + 1) planes: the head's targets and, last, where they count;
+A crop is (crop, crop, 3) RGB and (crop, crop, planes + 1) planes: the targets and, last, where they count;
 255 stands for 1.
 """
 
@@ -48,13 +48,18 @@ class RandomCrops:
     """Crops from anywhere, each source with its own share of them, at any zoom of the augmentation.
 
     A field too small for the zoom gives all it has.
+
+    Parameters
+    ----------
+    mpp
+        Micrometres per pixel of the crops.
     """
 
-    def __init__(self, config: TrainConfig, sources: Sequence[Sequence[TrainingField]]) -> None:
+    def __init__(self, config: TrainConfig, mpp: float, sources: Sequence[Sequence[TrainingField]]) -> None:
         self._sources = sources
         shares = np.array([source.share for source in config.sources])
         self._shares = shares / shares.sum()
-        self._mpp = config.model.mpp
+        self._mpp = mpp
         self._crop_px = config.schedule.crop_px
         self._zooms = math.log(config.augmentation.scale_min), math.log(config.augmentation.scale_max)
 
@@ -87,14 +92,14 @@ class CenterCrops:
 
 
 def whole_field(field: TrainingField, mpp: float, stride_px: int) -> Crop:
-    """Give a whole field at the model's mpp, extended by its mirror image to multiples of `stride_px`."""
+    """Give a whole field at an mpp, extended by its mirror image to multiples of `stride_px`."""
     rgb, planes = _at(field, mpp)
     height, width = rgb.shape[:2]
     return _extended((rgb, planes), (0, -height % stride_px), (0, -width % stride_px))
 
 
 def center_crop(field: TrainingField, mpp: float, crop_px: int) -> Crop:
-    """Cut the middle of a field at the model's mpp; a field that is too small is extended by its mirror image."""
+    """Cut the middle of a field at an mpp; a field that is too small is extended by its mirror image."""
     rgb, planes = _at(field, mpp)
     height, width = rgb.shape[:2]
     top, left = max(height - crop_px, 0) // 2, max(width - crop_px, 0) // 2

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from wsiseg.models.heads import Head
+    from wsiseg.train.tasks import Task
 
 _COLUMNS = ("image", "group", "split", "mpp")
 COUNTED, OUTSIDE_FIELD, BOX_ONLY = 0, 1, 2
@@ -44,12 +44,12 @@ class FieldEntry:
 
 @dataclass(frozen=True, slots=True)
 class TrainingField:
-    """One field in memory, at its own resolution, with the head's targets computed once."""
+    """One field in memory, at its own resolution, with its targets computed once."""
 
     rgb: npt.NDArray[np.uint8]
     """(h, w, 3)."""
     targets: npt.NDArray[np.uint8]
-    """(h, w, maps), 0..255 for 0..1; scale-free, so they can be resized with the image."""
+    """(h, w, planes), 0..255 for 0..1; scale-free, so they can be resized with the image."""
     counted: npt.NDArray[np.uint8]
     """(h, w); 255 where the truth holds, 0 where pixels are not to count."""
     mpp: float
@@ -129,11 +129,11 @@ def read_ignore(entry: FieldEntry, shape: tuple[int, ...]) -> npt.NDArray[np.uin
     return np.asarray(codes, np.uint8)
 
 
-def load_field(entry: FieldEntry, head: Head) -> TrainingField:
-    """Read one field and compute the head's targets."""
-    rgb, labels = read_rgb(entry.image), read_labels(entry.instances)
-    if rgb.shape[:2] != labels.shape:
+def load_field(entry: FieldEntry, task: Task) -> TrainingField:
+    """Read one field and compute the targets of what is learned."""
+    rgb, targets = read_rgb(entry.image), np.rint(task.targets(entry) * 255).astype(np.uint8)
+    shape = targets.shape[1:]
+    if rgb.shape[:2] != shape:
         raise SettingsError("E-DATA", "image and instance map differ in size", where=entry.image)
-    targets = np.rint(head.targets(labels) * 255).astype(np.uint8)
-    counted = np.where(read_ignore(entry, labels.shape) == COUNTED, 255, 0).astype(np.uint8)
+    counted = np.where(read_ignore(entry, shape) == COUNTED, 255, 0).astype(np.uint8)
     return TrainingField(rgb, np.ascontiguousarray(targets.transpose(1, 2, 0)), counted, entry.mpp)

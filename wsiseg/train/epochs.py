@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     Row = dict[str, float]
     """One epoch: a line of `epochs.csv` without its seconds."""
 
-_CLEAR = 0.5
-"""From here on a probability, or a target that resampling has softened, counts as nucleus."""
-
 
 @dataclass(frozen=True, slots=True)
 class BatchFigures:
@@ -29,10 +26,9 @@ class BatchFigures:
     fscore: float
 
     @classmethod
-    def of(cls, loss: Tensor, maps: Tensor, targets: Tensor, weight: Tensor) -> Self:
-        """Compare (n, maps, h, w) maps and targets where the (n, 1, h, w) weight is 1."""
-        truth, found, counted = ((t[:, 0] >= _CLEAR).cpu().numpy() for t in (targets, maps, weight))
-        pixels = Confusion.of(truth, found, counted)
+    def of(cls, loss: Tensor, truth: Tensor, found: Tensor, counted: Tensor) -> Self:
+        """Compare two masks where a third is set; all of one shape."""
+        pixels = Confusion.of(*(mask.cpu().numpy() for mask in (truth, found, counted)))
         return cls(loss.item(), pixels.iou, pixels.fscore)
 
 

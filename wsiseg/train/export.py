@@ -51,7 +51,7 @@ def export_bundle(
     if not same_training(state["config"], config.as_dict()):
         raise SettingsError("E-CONFIG", "the checkpoint belongs to another config", where=checkpoint)
     draft = config.draft_spec()
-    tensors = bundle_weights(groups, config.model.start_share)
+    tensors = bundle_weights(groups, config)
     names = stored_tensors(build_network(draft))
     weights = save({name: tensors[name].to(torch.float16).contiguous() for name in names})
     spec = dataclasses.replace(

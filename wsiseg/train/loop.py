@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from wsiseg import fsio
 from wsiseg.models.bundle import load_bundle
-from wsiseg.models.heads import make_head
 from wsiseg.run.lock import locked
 from wsiseg.train.batches import Batches, read_crops
 from wsiseg.train.distributed import joined
 from wsiseg.train.export import export_bundle
 from wsiseg.train.folder import TrainingFolder
 from wsiseg.train.optimiser import rate_at
+from wsiseg.train.tasks import task_of
 from wsiseg.train.trainer import Trainer
 from wsiseg.train.validate import Validation
 
@@ -122,7 +122,7 @@ def _run(folder: TrainingFolder, data: Path, world: World, progress: Tell) -> No
     config, schedule = folder.config, folder.config.schedule
     places = world.places(schedule.batch)
     trainer = Trainer(config, data, world)
-    crops = read_crops(config, data, make_head(config.draft_spec()))
+    crops = read_crops(config, data, task_of(config.draft_spec()))
     record = _Record(folder, trainer, Validation(config, data, world.device)) if world.leads else None
     if record is None:
         folder.restore(trainer)

@@ -61,6 +61,8 @@ def _value(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - a type a
     origin = typing.get_origin(kind)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         return record_from(kind, value, where)
+    if isinstance(kind, types.UnionType):  # of a dataclass and None, which no TOML can say
+        return record_from(typing.get_args(kind)[0], value, where)
     if origin is tuple:
         return _tuple(typing.get_args(kind), value, where)
     if origin is typing.Literal:

@@ -6,30 +6,25 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from wsiseg.errors import InternalError, SettingsError
+from wsiseg.errors import InternalError
 from wsiseg.host import keep_freed_memory
-from wsiseg.models.bundle import bundle_names, load_bundle
-from wsiseg.models.encoders import load_encoder_weights, load_imagenet
-from wsiseg.models.heads import make_head
-from wsiseg.models.network import build_network, load_network
-from wsiseg.train.epochs import BatchFigures
+from wsiseg.models.network import stored_tensors
 from wsiseg.train.optimiser import depthwise_in_fp32, make_optimiser, rate_at, training_dtype
 from wsiseg.train.pixels import normalised, targets_and_weight
+from wsiseg.train.start import start_network
+from wsiseg.train.tasks import task_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor, nn
 
-    from wsiseg.models.heads import Head
     from wsiseg.train.batches import Batch
-    from wsiseg.train.config import ModelConfig, TrainConfig
+    from wsiseg.train.config import TrainConfig
     from wsiseg.train.distributed import World
+    from wsiseg.train.epochs import BatchFigures
 
     Tensors = dict[str, dict[str, Tensor]]
-
-_SAME_NETWORK = ("architecture", "encoder", "decoder_channels", "head", "mean", "std")
-"""What a bundle must share with a config that starts from it."""
 
 
 class Trainer:
@@ -44,7 +39,10 @@ class Trainer:
         torch.backends.cudnn.deterministic = True
         torch.manual_seed(schedule.seed)
         self._world = world
-        self._network = start_network(config, root).to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._task = task_of(config.draft_spec())
+        network = start_network(config, root)
+        self._network = self._task.part(network).to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._fixed = _unlearned(network, self._task.prefix)
         if world.device.type == "cpu":
             keep_freed_memory()
             depthwise_in_fp32(self._network)
@@ -53,12 +51,11 @@ class Trainer:
         self._start = _copied(self._network) if config.model.start_share else {}
         self._optimiser = make_optimiser(self._network, schedule)
         self._scaler = torch.amp.GradScaler(world.device.type, enabled=self._dtype is torch.float16)
-        self._head: Head = make_head(config.draft_spec())
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """The tensors that the bundle gets."""
-        return bundle_weights(self.state()[0], self.config.model.start_share)
+        """The tensors of what learns, as the bundle gets them."""
+        return _learned(self.state()[0], self.config.model.start_share)
 
     @property
     def numerics(self) -> dict[str, Any]:
@@ -94,12 +91,12 @@ class Trainer:
             part = self._spread(normalised(batch.pixels, model.mean, model.std, device))
         logits = self._world.gathered(part.float())
         targets, weight = (self._world.gathered(t) for t in targets_and_weight(batch.planes, device))
-        loss = self._head.loss(logits, targets, weight)
+        loss = self._task.loss(logits, targets, weight)
         if not bool(torch.isfinite(loss)):
             raise InternalError("E-NONFINITE", "the loss is not a number", where=f"step {self.step}")
         self._change_weights(loss)
         self.step += 1
-        return BatchFigures.of(loss, self._head.activate(logits.detach()), targets, weight)
+        return self._task.figures(loss, logits.detach(), targets, weight)
 
     def _change_weights(self, loss: Tensor) -> None:
         self._optimiser.zero_grad()
@@ -134,6 +131,8 @@ class Trainer:
             groups["averaged"] = self._averaged
         if self._start:
             groups["start"] = self._start
+        if self._fixed:
+            groups["fixed"] = self._fixed
         return groups, {"step": self.step, "scaler": self._scaler.state_dict(), "numerics": self.numerics}
 
     def restore(self, groups: Tensors, state: dict[str, Any]) -> None:
@@ -155,10 +154,17 @@ class Trainer:
         self.step = state["step"]
 
 
-def bundle_weights(groups: Tensors, start_share: float) -> dict[str, Tensor]:
-    """Give the tensors that a bundle gets from a training's state.
+def bundle_weights(groups: Tensors, config: TrainConfig) -> dict[str, Tensor]:
+    """Give a bundle's tensors from a training's state: what was learned, and what was left alone."""
+    prefix = task_of(config.draft_spec()).prefix
+    learned = {prefix + name: value for name, value in _learned(groups, config.model.start_share).items()}
+    return learned | groups.get("fixed", {})
 
-    They are averaged over steps where the config wants that, and mixed with those that the training started from.
+
+def _learned(groups: Tensors, start_share: float) -> dict[str, Tensor]:
+    """Give what was learned.
+
+    It is averaged over steps where the config wants that, and mixed with what the training started from.
     """
     weights, start = groups.get("averaged", groups["network"]), groups.get("start", {})
     return {
@@ -169,37 +175,10 @@ def bundle_weights(groups: Tensors, start_share: float) -> dict[str, Tensor]:
     }
 
 
+def _unlearned(network: nn.Module, prefix: str) -> dict[str, Tensor]:
+    """Give a bundle's tensors that do not learn, by their names there."""
+    return {name: value for name, value in stored_tensors(network).items() if not name.startswith(prefix)}
+
+
 def _copied(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in network.state_dict().items()}
-
-
-def start_network(config: TrainConfig, root: Path) -> nn.Module:
-    """Build the network with the weights that a training starts from.
-
-    Raises
-    ------
-    SettingsError
-        E-WEIGHTS, or E-CONFIG: the bundle to start from holds another network.
-    BundleError
-        There is no such bundle, or it is damaged.
-    """
-    model = config.model
-    if model.start_from:
-        return _network_of_bundle(model, root)
-    network = build_network(config.draft_spec())
-    if model.encoder_weights == "imagenet":
-        load_imagenet(network, model.encoder)
-    elif model.encoder_weights:
-        load_encoder_weights(network, root / model.encoder_weights)
-    return network
-
-
-def _network_of_bundle(model: ModelConfig, root: Path) -> nn.Module:
-    name = model.start_from
-    bundle = load_bundle(name if name in bundle_names() else root / name)
-    for key in _SAME_NETWORK:
-        wanted, found = getattr(model, key), getattr(bundle.spec, key)
-        if wanted != found:
-            what = f"model.start_from names a bundle whose {key} is {found}, but model.{key} is {wanted}"
-            raise SettingsError("E-CONFIG", what, where=bundle.folder, fix="change the one or the other")
-    return load_network(bundle)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from wsiseg.models.heads import make_head
 from wsiseg.models.network import build_network
 from wsiseg.train.batches import Batch
 from wsiseg.train.crops import center_crop, whole_field
 from wsiseg.train.data import load_field, read_index
 from wsiseg.train.epochs import BatchFigures, mean_figures
 from wsiseg.train.pixels import normalised, targets_and_weight
+from wsiseg.train.tasks import task_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from wsiseg.models.heads import Head
     from wsiseg.train.config import TrainConfig
     from wsiseg.train.data import TrainingField
+    from wsiseg.train.tasks import Task
 
 _STRIDE_PX = 32
 """The encoder halves the image five times."""
@@ -34,10 +34,11 @@ class Validation:
     def __init__(self, config: TrainConfig, root: Path, device: torch.device) -> None:
         self._config = config
         self._device = device
-        self._head: Head = make_head(config.draft_spec())
-        self._network = build_network(config.draft_spec()).to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self._task = task_of(config.draft_spec())
+        part = self._task.part(build_network(config.draft_spec()))
+        self._network = part.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self._sources = {
-            source.folder: list(_batches(config, _fields(root / source.folder, self._head)))
+            source.folder: list(_batches(config, _fields(root / source.folder, self._task), self._task.mpp))
             for source in config.sources
         }
 
@@ -48,7 +49,7 @@ class Validation:
         Parameters
         ----------
         weights
-            The network's tensors.
+            The tensors of what learns.
         context
             What the network computes in.
         """
@@ -65,16 +66,15 @@ class Validation:
         model = self._config.model
         logits = self._network(normalised(batch.pixels, model.mean, model.std, self._device)).float()
         targets, weight = targets_and_weight(batch.planes, self._device)
-        loss = self._head.loss(logits, targets, weight)
-        return BatchFigures.of(loss, self._head.activate(logits), targets, weight)
+        return self._task.figures(self._task.loss(logits, targets, weight), logits, targets, weight)
 
 
-def _fields(folder: Path, head: Head) -> Iterator[TrainingField]:
-    return (load_field(entry, head) for entry in read_index(folder, "val"))
+def _fields(folder: Path, task: Task) -> Iterator[TrainingField]:
+    return (load_field(entry, task) for entry in read_index(folder, "val"))
 
 
-def _batches(config: TrainConfig, fields: Iterator[TrainingField]) -> Iterator[Batch]:
-    mpp, schedule = config.model.mpp, config.schedule
+def _batches(config: TrainConfig, fields: Iterator[TrainingField], mpp: float) -> Iterator[Batch]:
+    schedule = config.schedule
     if schedule.crop == "random":
         return (Batch.of([whole_field(field, mpp, _STRIDE_PX)]) for field in fields)
     crops = [center_crop(field, mpp, schedule.crop_px) for field in fields]

@@ -62,10 +62,10 @@ class Head(Protocol):
         """Turn (n, channels, h, w) logits into (n, len(maps), h, w) maps in [0, 1]."""
 
     def targets(self, labels: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
-        """Turn (h, w) labels, 0 = background, into the (len(maps), h, w) maps of a perfect network."""
+        """Turn (h, w) labels, 0 = background, into the (maps, h, w) maps of a perfect network, but for types."""
 
     def loss(self, logits: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
-        """Compare (n, channels, h, w) logits with (n, len(maps), h, w) targets.
+        """Compare (n, channels, h, w) logits with (n, maps, h, w) targets.
 
         Parameters
         ----------

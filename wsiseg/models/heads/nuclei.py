@@ -1,8 +1,9 @@
-"""The `nuclei` head: a probability, and a core that rises from 0 at a nucleus' border to 1 in its middle.
+"""The `nuclei` head: a probability, a core that rises from 0 at a nucleus' border to 1 in its middle, and types.
 
 The core is the distance to the border divided by the nucleus' own largest distance, so it looks the same in a
 small dark lymphocyte and in a large pale tumour nucleus: one threshold finds one seed in both. The loss learns
-both maps; `wsiseg.models.heads.growth` turns them into one label per nucleus.
+both maps; `wsiseg.models.heads.growth` turns them into one label per nucleus. A bundle of several classes has a
+third map, of `wsiseg.typemap`: it says what a nucleus is, and nothing of where it is.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import numpy as np
 
 from wsiseg.models.heads.growth import Growth
 from wsiseg.models.heads.losses import soft_dice_loss, weighted_mean
+from wsiseg.models.heads.types import activate_types
+from wsiseg.typemap import CELL_PX
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from wsiseg.labels import Labels
     from wsiseg.models.heads import HeadSpec
 
+_OUTLINES = "probability", "core"
+"""The maps that say where nuclei are."""
 _CORE_WEIGHT = 2.0
 """Share of the core in the loss; its smooth L1 is an order smaller than cross-entropy and Dice."""
 _CORE_INSIDE = 4.0
@@ -31,27 +36,37 @@ _CORE_BETA = 0.1
 
 
 class NucleiHead:
-    """Probability and core; touching nuclei are separated by growing seeds down the core."""
+    """Probability and core, and types where there are; touching nuclei are separated by growing seeds."""
 
     name = "nuclei"
-    maps = ("probability", "core")
-    channels = 2
 
-    def __init__(self, growth: Growth) -> None:
+    def __init__(self, growth: Growth, classes: int = 1) -> None:
         self._growth = growth
+        self._classes = classes
+        self.maps: tuple[str, ...] = _OUTLINES
         self.margin_px = growth.margin_px
+        if classes > 1:
+            self.maps = (*_OUTLINES, "types")
+            self.margin_px += -growth.margin_px % CELL_PX  # a window begins where a cell does
+        self.channels = len(self.maps)
 
     @classmethod
     def from_spec(cls, spec: HeadSpec) -> NucleiHead:
         """Build the head from a bundle's description."""
-        return cls(Growth(spec.head_settings, spec.mpp))
+        return cls(Growth(spec.head_settings, spec.mpp), spec.class_count)
 
     def activate(self, logits: Tensor) -> Tensor:
-        """Squash both channels to [0, 1]."""
-        return logits.sigmoid()
+        """Squash all channels to [0, 1]."""
+        import torch
+
+        outlines = logits[:, : len(_OUTLINES)].sigmoid()
+        if self._classes == 1:
+            return outlines
+        types = activate_types(logits[:, len(_OUTLINES) :], outlines[:, :1], self._classes)
+        return torch.cat([outlines, types], 1)
 
     def targets(self, labels: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
-        """Give the foreground and the core of each nucleus."""
+        """Give the foreground and the core of each nucleus: the types are learned by themselves."""
         return np.stack([(labels > 0).astype(np.float32), core_of(labels)])
 
     def loss(self, logits: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
@@ -61,12 +76,12 @@ class NucleiHead:
         probability, core = targets[:, :1], targets[:, 1:]
         entropy = functional.binary_cross_entropy_with_logits(logits[:, :1], probability, reduction="none")
         dice = soft_dice_loss(logits[:, :1].sigmoid(), probability, weight)
-        error = functional.smooth_l1_loss(logits[:, 1:].sigmoid(), core, reduction="none", beta=_CORE_BETA)
+        error = functional.smooth_l1_loss(logits[:, 1:2].sigmoid(), core, reduction="none", beta=_CORE_BETA)
         shaped = weighted_mean(error, weight * (1.0 + (_CORE_INSIDE - 1.0) * probability))
         return weighted_mean(entropy, weight) + dice + _CORE_WEIGHT * shaped
 
     def decode(self, maps: npt.NDArray[np.uint8]) -> Labels:
-        """Separate the nuclei of (2, h, w) maps."""
+        """Separate the nuclei of (maps, h, w) maps."""
         return self._growth.labels(maps[0], maps[1])
 
 
