@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from test_train_metrics import blobs
 
 from wsiseg.errors import SettingsError
+from wsiseg.train.classes import UNKNOWN
 from wsiseg.train.dots import compare_dots, labelled_by_dots, read_dots
 from wsiseg.train.metrics import Detections
 
@@ -65,13 +66,18 @@ def test_nothing_anywhere_is_right():
 
 def test_reading(tmp_path):
     path = tmp_path / "dots.txt"
-    path.write_text("0 4 1\n\n2.5 3 2\n", "utf-8")
-    assert read_dots(path, (3, 5, 3)).tolist() == [[0, 4], [2.5, 3]]
+    path.write_text("0 4 1\n\n2.5 3 12\n1 1\n", "utf-8")
+    dots = read_dots(path, (3, 5, 3))
+    assert dots.places.tolist() == [[0, 4], [2.5, 3], [1, 1]]
+    assert dots.classes.tolist() == [1, 12, UNKNOWN]
     path.write_text("", "utf-8")
-    assert read_dots(path, (3, 5, 3)).shape == (0, 2)
+    assert read_dots(path, (3, 5, 3)).places.shape == (0, 2)
 
 
-@pytest.mark.parametrize("row", ["4", "a b 1", "0;4;1", "nan 1 1", "3 0 1", "0 5 1", "-1 0 1"])
+@pytest.mark.parametrize(
+    "row",
+    ["4", "a b 1", "0;4;1", "nan 1 1", "1 1 stromal", "1 1 -1", "1 1 256", "1 1 1.5", "3 0 1", "0 5 1", "-1 0 1"],
+)
 def test_rows_that_are_no_dots_of_the_image_are_refused(tmp_path, row):
     path = tmp_path / "dots.txt"
     path.write_text(f"0 4 1\n{row}\n", "utf-8")

@@ -95,7 +95,7 @@ def write_field(
     rgb = read_rgb(entry.image)
     maps = mean_maps(predictor, rgb, entry.mpp)
     scale = np.array(maps.shape[1:]) / rgb.shape[:2]
-    rows, columns = ((read_dots(entry.instances, rgb.shape) + 0.5) * scale).astype(np.intp).T
+    rows, columns = ((read_dots(entry.instances, rgb.shape).places + 0.5) * scale).astype(np.intp).T
     instances, ignore = agreed(maps, head, (rows, columns), mpp)
     image = cv2.resize(rgb, maps.shape[:0:-1], interpolation=cv2.INTER_LINEAR)
     names = [f"{kind}/{entry.image.stem}.png" for kind in ("images", "instances", "ignore")]

@@ -88,7 +88,7 @@ def predicted_dots(predictor: FieldPredictor, folder: Path) -> list[Field]:
     found: list[Field] = []
     for entry in read_index(folder, "val", DOTS):
         rgb = read_rgb(entry.image)
-        dots = read_dots(entry.instances, rgb.shape)
+        dots = read_dots(entry.instances, rgb.shape).places
         found.append((predictor.maps(rgb, entry.mpp), partial(compare_dots, dots=dots, shape=rgb.shape)))
     return found
 

@@ -2,7 +2,8 @@
 
 A data folder holds `index.csv` with the columns image, instances, group, split and mpp; the files it names lie
 below the folder. Instance maps are 16-bit PNGs, 0 = background, 1..n = nuclei. A column `ignore` may name 8-bit
-PNGs that say where the truth is not to be trusted: `COUNTED`, `OUTSIDE_FIELD` or `BOX_ONLY` for each pixel.
+PNGs that say where the truth is not to be trusted: `COUNTED`, `OUTSIDE_FIELD` or `BOX_ONLY` for each pixel. A
+column `classes` may name those that say what each nucleus is (`wsiseg.train.classes`).
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class FieldEntry:
     split: str
     mpp: float
     ignore: Path | None = None
+    classes: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +91,8 @@ def read_index(folder: Path, split: str, truth: str = "instances") -> list[Field
 def _entry(row: dict[str, str], truth: str, index: Path) -> FieldEntry:
     folder = index.parent
     image, instances = folder / row["image"], folder / row[truth]
-    ignore = folder / row["ignore"] if row.get("ignore") else None
-    for path in (image, instances, ignore):
+    ignore, classes = (folder / row[name] if row.get(name) else None for name in ("ignore", "classes"))
+    for path in (image, instances, ignore, classes):
         if path and not path.is_file():
             raise SettingsError("E-DATA", "a file named in index.csv is not there", where=path)
     try:
@@ -99,7 +101,7 @@ def _entry(row: dict[str, str], truth: str, index: Path) -> FieldEntry:
         mpp = 0.0
     if not 0.01 < mpp < 100:
         raise SettingsError("E-DATA", f"mpp {row['mpp']!r} of {row['image']} cannot be true", where=index)
-    return FieldEntry(image, instances, row["group"], row["split"], mpp, ignore)
+    return FieldEntry(image, instances, row["group"], row["split"], mpp, ignore, classes)
 
 
 def read_rgb(path: Path) -> npt.NDArray[np.uint8]:

@@ -1,17 +1,20 @@
 """Fields whose nuclei are marked by a dot each, and how many of the dots a prediction finds.
 
 Such a data folder has a column `labels` in its `index.csv`, not `instances`: text files with a row `y x class` for
-each nucleus, in pixels of the image, 0 = its first row or column. Neither the class nor `ignore` maps are read.
+each nucleus, in pixels of the image, 0 = its first row or column; the class is a value as in
+`wsiseg.train.classes`, and a row that lacks it has an unknown one. `ignore` maps are not read.
 """
 
 from __future__ import annotations
 
 import csv
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from wsiseg.errors import SettingsError
+from wsiseg.train.classes import UNKNOWN
 from wsiseg.train.metrics import Detections
 
 if TYPE_CHECKING:
@@ -33,22 +36,33 @@ def labelled_by_dots(folder: Path) -> bool:
     return DOTS in header and "instances" not in header
 
 
-def read_dots(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    """Read the dots of an image of a shape as (n, 2) rows of y and x.
+@dataclass(frozen=True, slots=True, eq=False)
+class Dots:
+    """The n dots of a field."""
+
+    places: npt.NDArray[np.float64]
+    """(n, 2): y and x in pixels of the image; a dot stands for the centre of its pixel."""
+    classes: npt.NDArray[np.uint8]
+    """(n,): values as in `wsiseg.train.classes`."""
+
+
+def read_dots(path: Path, shape: tuple[int, ...]) -> Dots:
+    """Read the dots of an image of a shape.
 
     Raises
     ------
     SettingsError
-        E-DATA: a row does not begin with two numbers, or its dot lies outside the image.
+        E-DATA: a row is not two numbers and a whole one, or its dot lies outside the image.
     """
     try:
         rows = [line.split() for line in path.read_text("utf-8").splitlines() if line.strip()]
-        dots = np.array([(float(row[0]), float(row[1])) for row in rows]).reshape(-1, 2)
-    except (IndexError, ValueError):
-        raise SettingsError("E-DATA", "a row is not `y x class`", where=path) from None
-    if not ((dots >= 0) & (dots < shape[:2])).all():
+        places = np.array([(float(row[0]), float(row[1])) for row in rows]).reshape(-1, 2)
+        classes = np.array([int(row[2]) if len(row) > 2 else UNKNOWN for row in rows], np.uint8)
+    except (IndexError, OverflowError, ValueError):
+        raise SettingsError("E-DATA", "a row is not `y x class`, all numbers", where=path) from None
+    if not ((places >= 0) & (places < shape[:2])).all():
         raise SettingsError("E-DATA", "a dot lies outside its image; rows are `y x class`", where=path)
-    return dots
+    return Dots(places, classes)
 
 
 def compare_dots(

@@ -81,7 +81,9 @@ def evaluate_bundle(
         rgb = read_rgb(entry.image)
         maps = maps_of(rgb, entry.mpp)
         if by_dots:
-            nuclei = compare_dots(head.decode(maps).image(), read_dots(entry.instances, rgb.shape), rgb.shape)
+            nuclei = compare_dots(
+                head.decode(maps).image(), read_dots(entry.instances, rgb.shape).places, rgb.shape
+            )
             fields.append(FieldScore(name, entry.group, nuclei))
         else:
             truth, codes = _truth(entry, rgb.shape[:2])
