@@ -46,6 +46,14 @@ def test_json_is_the_summary(source, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "out" / "summary.json").read_text())
 
 
+def test_the_grouping_of_classes_can_be_chosen(source, tmp_path, capsys):
+    command = ["prepare", "nucls", str(source), str(tmp_path / "out"), "--classes", "main"]
+    assert _status([*command, "--mode", "thesis"]) == 2
+    assert "error[E-USAGE]: --mode thesis does not tell classes apart" in capsys.readouterr().err
+    assert _status([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["grouping"] == "main"
+
+
 def test_many_files_left_out_are_counted(source, tmp_path, capsys):
     for number in range(25):
         (source / "rgb" / f"{name_of('A009', number)}.png").write_bytes(b"")

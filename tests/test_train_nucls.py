@@ -28,6 +28,7 @@ from PIL import ImageFile
 
 from wsiseg import fsio
 from wsiseg.errors import OutputError, SettingsError
+from wsiseg.train.classes import classes_of_nuclei, read_class_map, read_class_names
 from wsiseg.train.data import BOX_ONLY, COUNTED, OUTSIDE_FIELD, read_ignore, read_index, read_labels, read_rgb
 from wsiseg.train.nucls.decode import UnusableFileError, decode_png
 from wsiseg.train.nucls.drawing import draw_nuclei, field_inside, mask_nuclei
@@ -76,11 +77,11 @@ def test_classes_come_from_the_table_or_from_the_papers_grouping(source):
         'unlabeled,,point,"50","60"\n'
     )
     nuclei = read(source, name).nuclei
-    assert [(n.raw_class, n.super_class, n.kind) for n in nuclei] == [
-        ("plasma_cell", "sTIL", "outline"),
-        ("fibroblast", "nonTIL_stromal", "box"),
-        ("tumor", "sTIL", "box"),
-        ("unlabeled", "AMBIGUOUS", "point"),
+    assert [(n.raw_class, n.main_class, n.super_class, n.kind) for n in nuclei] == [
+        ("plasma_cell", "plasma_cell", "sTIL", "outline"),
+        ("fibroblast", "nonTILnonMQ_stromal", "nonTIL_stromal", "box"),
+        ("tumor", "tumor_nonMitotic", "sTIL", "box"),
+        ("unlabeled", "AMBIGUOUS", "AMBIGUOUS", "point"),
     ]
     assert nuclei[1].area_um2 == pytest.approx(64 * 0.04)
     assert nuclei[3].ring.mean(0).tolist() == [50, 60]
@@ -231,6 +232,42 @@ def test_strict_ignores_boxes_and_what_lies_outside_the_field(source, tmp_path):
     assert (ignore[~outline & ~boxes] == np.where(inside, COUNTED, OUTSIDE_FIELD)[~outline & ~boxes]).all()
     assert cv2.imread(str(entry.instances), cv2.IMREAD_UNCHANGED).dtype == np.uint16
     assert (read_rgb(entry.image) == read(source, names[-1]).rgb).all()
+
+
+@pytest.mark.parametrize(
+    ("grouping", "names", "values"),
+    [
+        (None, ["tumor_any", "nonTIL_stromal", "sTIL", "other_nucleus"], (1, 3, 0, 2)),
+        (
+            "main",
+            ["tumor_nonMitotic", "tumor_mitotic", "nonTILnonMQ_stromal", "macrophage", "lymphocyte",
+             "plasma_cell", "other_nucleus"],
+            (1, 5, 0, 3),
+        ),
+    ],
+)  # fmt: skip
+def test_strict_tells_what_each_nucleus_is(source, tmp_path, grouping, names, values):
+    """Classes of no nucleus have their values too; an ambiguous nucleus hides what lies under it."""
+    name = write_set(source)[0]
+    content = prepare_nucls(source, tmp_path / "out", grouping=grouping).as_dict()
+    assert content["grouping"] == (grouping or "super")
+    assert list(read_class_names(tmp_path / "out").items()) == list(enumerate(names, 1))
+    (entry,) = [entry for entry in read_index(tmp_path / "out", "all") if entry.image.stem == name]
+    expected = np.zeros(SIZE, int)
+    for number in (2, 4, 1, 3):
+        expected[pixels_of(ROWS[number - 1])] = values[number - 1]
+    assert (read_class_map(entry, SIZE) == expected).all()
+    labels = read_labels(entry.instances)
+    assert classes_of_nuclei(labels, read_class_map(entry, SIZE)).tolist() == list(values)
+
+
+def test_the_thesis_knows_no_classes(source, tmp_path):
+    write_set(source)
+    with pytest.raises(SettingsError, match=r"E-USAGE.*--mode thesis does not tell classes apart"):
+        prepare_nucls(source, tmp_path / "out", "thesis", grouping="super")
+    assert prepare_nucls(source, tmp_path / "out", "thesis").as_dict()["grouping"] is None
+    assert read_index(tmp_path / "out", "all")[0].classes is None
+    assert not {"classes", "classes.csv"} & {path.name for path in (tmp_path / "out").iterdir()}
 
 
 def test_without_a_mask_only_what_is_surely_inside_the_field_counts(source):
@@ -391,8 +428,10 @@ def test_what_is_not_ours_or_of_another_mode_is_never_replaced(source, tmp_path)
     write_set(source)
     out = tmp_path / "out"
     prepare_nucls(source, out)
-    with pytest.raises(OutputError, match=r"E-OUT-SETTINGS.*--mode strict"):
+    with pytest.raises(OutputError, match=r"E-OUT-SETTINGS.*--mode strict --classes super"):
         prepare_nucls(source, out, "thesis")
+    with pytest.raises(OutputError, match=r"E-OUT-SETTINGS.*--mode strict --classes super"):
+        prepare_nucls(source, out, grouping="main")
     (out / "my notes.txt").write_text("dear diary")
     before = tree(out)
     with pytest.raises(OutputError, match=r"E-OUT-FOREIGN.*my notes.txt"):
@@ -462,6 +501,19 @@ def test_real_counts_agree_with_the_tables(real, tmp_path):
     assert {kind: n for kind, n in content["kinds"].items() if n} == expected_kind
     found = {(name, kind): n for name, counts in content["classes"].items() for kind, n in counts.items() if n}
     assert found == expected_class
+
+
+def test_real_classes_agree_with_the_tables(real, tmp_path):
+    """As far as published: where the grouping is left empty in a table, it follows from the raw class."""
+    prepare_nucls(real, tmp_path / "out")
+    names = read_class_names(tmp_path / "out")
+    for entry in read_index(tmp_path / "out", "all"):
+        labels = read_labels(entry.instances)
+        rows = rows_of(real / "csv" / f"{entry.image.stem}.csv")
+        published = [rows[label - 1]["super_classification"] for label in np.unique(labels[labels > 0])]
+        found = classes_of_nuclei(labels, read_class_map(entry, labels.shape))
+        for ours, theirs in zip(found.tolist(), published, strict=True):
+            assert not theirs or names.get(ours, "AMBIGUOUS") == theirs
 
 
 def test_real_maps_agree_with_the_reference_maps(real, tmp_path):

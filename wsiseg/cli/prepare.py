@@ -27,15 +27,21 @@ def prepare() -> None:
     show_default=True,
     help="How fields are cropped, labelled and split.",
 )
+@click.option(
+    "--classes",
+    "grouping",
+    type=click.Choice(["super", "main"]),
+    help="Which of NuCLS' groupings the class maps hold; strict only.  [default: super]",
+)
 @json_option
-def nucls(source: Path, target: Path, mode: str, *, as_json: bool) -> None:
+def nucls(source: Path, target: Path, mode: str, grouping: str | None, *, as_json: bool) -> None:
     """Prepare NuCLS.
 
     SRC holds the folders rgb, csv and mask as published; it is only read. DST is made anew. Each image is decoded
     to its end, and broken files are named and left out.
 
     strict: whole fields; nuclei of which only a box is known, and what lies outside the field, are ignored in the
-    loss; patients are split 70/15/15.
+    loss; what each nucleus is goes into class maps; patients are split 70/15/15.
 
     thesis: the center 256 px; any nucleus = 1, boxes as filled rectangles; files are split 90/10 with seed 42.
     """
@@ -43,7 +49,7 @@ def nucls(source: Path, target: Path, mode: str, *, as_json: bool) -> None:
     from wsiseg.train.nucls.report import left_out_lines, summary_lines
 
     replaced = (target / "summary.json").is_file()
-    content = prepare_nucls(source, target, mode, _show_fields).as_dict()
+    content = prepare_nucls(source, target, mode, _show_fields, grouping).as_dict()
     if as_json:
         print_json(content)
         return

@@ -61,6 +61,8 @@ class Mode:
     """Raises `UnusableFileError` for a field that the mode cannot take."""
     split: Callable[[Sequence[FieldName]], list[str]]
     """Give each field's split; the fields come sorted by name."""
+    classes: bool
+    """Whether it tells what each nucleus is."""
 
 
 def strict(published: PublishedField) -> PreparedField:
@@ -126,4 +128,10 @@ def split_files(fields: Sequence[FieldName]) -> list[str]:
     return splits
 
 
-MODES = {mode.name: mode for mode in (Mode("strict", strict, split_patients), Mode("thesis", thesis, split_files))}
+MODES = {
+    mode.name: mode
+    for mode in (
+        Mode("strict", strict, split_patients, classes=True),
+        Mode("thesis", thesis, split_files, classes=False),
+    )
+}

@@ -20,6 +20,7 @@ import numpy as np
 
 from wsiseg.errors import SettingsError
 from wsiseg.train.nucls.decode import UnusableFileError, decode_png
+from wsiseg.train.nucls.grouping import main_class, super_class
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,20 +37,6 @@ OUTLINE, BOX, POINT = "outline", "box", "point"
 
 _KINDS = {"polyline": OUTLINE, "rectangle": BOX}
 _COLUMNS = ("raw_classification", "type", "coords_x", "coords_y")
-_SUPER_CLASSES = {
-    "tumor": "tumor_any",
-    "mitotic_figure": "tumor_any",
-    "fibroblast": "nonTIL_stromal",
-    "vascular_endothelium": "nonTIL_stromal",
-    "macrophage": "nonTIL_stromal",
-    "lymphocyte": "sTIL",
-    "plasma_cell": "sTIL",
-    "neutrophil": "other_nucleus",
-    "eosinophil": "other_nucleus",
-    "myoepithelium": "other_nucleus",
-    "ductal_epithelium": "other_nucleus",
-}
-"""The paper's grouping; what it does not name (apoptotic_body, unlabeled) is ambiguous."""
 _POINT_SIDE_PX = 30.0
 """A point stands for a square of 6 um, about a nucleus."""
 _SIZE_SLACK_PX = 2
@@ -87,6 +74,7 @@ class Nucleus:
     """One row of a field's table."""
 
     raw_class: str
+    main_class: str
     super_class: str
     kind: str
     """`OUTLINE`, `BOX` or `POINT`."""
@@ -224,5 +212,5 @@ def _nucleus(row: dict[str, str | None], place: str, file: str) -> Nucleus:
     ring = np.stack([x, y], 1)
     if kind == POINT:
         ring = ring.mean(0) + np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * _POINT_SIDE_PX / 2
-    super_class = row.get("super_classification") or _SUPER_CLASSES.get(raw, "AMBIGUOUS")
-    return Nucleus(raw or "unlabeled", super_class, kind, ring)
+    main = row.get("main_classification") or main_class(raw)
+    return Nucleus(raw or "unlabeled", main, row.get("super_classification") or super_class(raw), kind, ring)

@@ -11,7 +11,8 @@ _RULES = {
     "strict": (
         "Each nucleus is drawn from the published table, as its outline or as a filled box. `ignore/` says where "
         "the truth does not hold: 1 = outside the field, where nobody labelled; 2 = a nucleus of which only the "
-        "box is known. Each patient is in one split."
+        "box is known. `classes/` holds what each nucleus is, by the names of `classes.csv`; 0 is background or "
+        "ambiguous. Each patient is in one split."
     ),
     "thesis": (
         "The center 256 px of each field, with boxes as filled rectangles and nothing ignored; any label above 0 "

@@ -46,6 +46,8 @@ class Survey:
     """A prepared data set."""
 
     mode: str
+    grouping: str | None
+    """Which classes its class maps hold, a key of `GROUPINGS`; None if it has no such maps."""
     source: str
     """Name of the folder that it was made from."""
     records: tuple[FieldRecord, ...]
@@ -74,6 +76,7 @@ class Survey:
             "made_by": MADE_BY,
             "version": __version__,
             "mode": self.mode,
+            "grouping": self.grouping,
             "source": self.source,
             "um_per_px": MPP,
             "fields": len(self.records),
