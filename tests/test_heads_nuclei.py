@@ -5,10 +5,12 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+import torch
 from head_contract import HeadContract, smooth_noise
 
 from wsiseg.models.heads import make_head
 from wsiseg.models.heads.nuclei import core_of
+from wsiseg.typemap import CELL_PX
 
 
 def make(**settings):
@@ -41,6 +43,36 @@ class TestNucleiHeadWithSmallReach(TestNucleiHead):
 
     def head(self):
         return make(seed_extent_px=20, climb_doublings=2, spread_px=3, max_extent_px=60, min_area_um2=0.5)
+
+
+class TestNucleiHeadWithTypes(TestNucleiHead):
+    """Types change nothing of the outlines."""
+
+    def head(self):
+        return make_head(SimpleNamespace(head="nuclei", head_settings={}, class_count=3, mpp=0.25))
+
+    def maps(self, seed, shape, scale_px):
+        return np.concatenate([super().maps(seed, shape, scale_px), smooth_noise(seed, shape, 2)[None]])
+
+    def test_targets_have_one_plane_a_map(self):
+        labels = np.eye(40, dtype=np.int32)
+        assert (self.head().targets(labels) == make().targets(labels)).all()
+
+    def test_pixels_of_weight_0_do_not_count(self):
+        pass  # of types no loss is taken here
+
+    def test_a_batch_without_any_weight_has_a_loss_of_finite_size(self):
+        pass
+
+    def test_activation_gives_the_maps_in_0_to_1(self):
+        given = torch.rand(2, 3, 8, 8)
+        maps = self.head().activate(given)
+        assert torch.equal(maps[:, :2], given[:, :2].sigmoid())
+        assert torch.equal(maps[:, 2], given[:, 2])
+
+    def test_windows_begin_where_cells_do(self):
+        assert self.head().margin_px % CELL_PX == 0
+        assert 0 <= self.head().margin_px - make().margin_px < CELL_PX
 
 
 def test_the_core_is_1_in_the_middle_and_falls_to_the_border():

@@ -107,7 +107,7 @@ def test_encoder_weights_can_be_overridden(tmp_path):
 @pytest.mark.parametrize("path", sorted(ROOT.glob("workflows/*/*.toml")), ids=lambda path: path.name)
 def test_each_recipe_is_a_config(path):
     config = TrainConfig.from_toml(path)
-    assert config.model.name == path.stem
+    assert config.model.name == path.stem.removesuffix("-types")
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("workflows/thesis/*.toml")), ids=lambda path: path.name)

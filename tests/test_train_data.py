@@ -8,14 +8,14 @@ import pytest
 from training_data import THESIS_TOML, TOML, write_fields
 
 from wsiseg.errors import SettingsError
-from wsiseg.models.heads import make_head
 from wsiseg.train.batches import Batches, read_crops
 from wsiseg.train.config import TrainConfig
 from wsiseg.train.crops import CenterCrops, RandomCrops, center_crop, whole_field
 from wsiseg.train.data import TrainingField, load_field, read_ignore, read_index, read_labels, read_rgb
 from wsiseg.train.pixels import targets_and_weight
+from wsiseg.train.tasks import task_of
 
-HEAD = make_head(SimpleNamespace(head="nuclei", head_settings={}, class_count=1, mpp=0.5))
+TASK = task_of(SimpleNamespace(head="nuclei", head_settings={}, class_count=1, mpp=0.5, types=None))
 
 
 @pytest.fixture
@@ -82,10 +82,10 @@ def test_images_that_cannot_be_used_are_refused(folder):
     entry = read_index(folder, "val")[0]
     cv2.imwrite(str(entry.ignore), np.full((160, 160), 9, np.uint8))
     with pytest.raises(SettingsError, match="not an ignore map"):
-        load_field(entry, HEAD)
+        load_field(entry, TASK)
     cv2.imwrite(str(entry.instances), np.zeros((5, 5), np.uint8))
     with pytest.raises(SettingsError, match="differ in size"):
-        load_field(entry, HEAD)
+        load_field(entry, TASK)
     entry.image.write_bytes(b"no image")
     with pytest.raises(SettingsError, match="cannot be decoded"):
         read_rgb(entry.image)
@@ -95,8 +95,8 @@ def test_images_that_cannot_be_used_are_refused(folder):
 
 def test_random_crops_come_at_the_models_resolution(folder):
     config = config_of(folder, TOML, ("threads = 1", "[augmentation]\nscale_min = 1\nscale_max = 1"))
-    fields = [load_field(entry, HEAD) for entry in read_index(folder, "train")]
-    rgb, planes = RandomCrops(config, [fields]).draw(0, np.random.default_rng(0))
+    fields = [load_field(entry, TASK) for entry in read_index(folder, "train")]
+    rgb, planes = RandomCrops(config, config.model.mpp, [fields]).draw(0, np.random.default_rng(0))
     assert rgb.shape == (64, 64, 3)
     assert planes.shape == (64, 64, 3)
     # Shrinking by two whole pixels keeps image and targets in step, but for the discs' rims.
@@ -109,14 +109,15 @@ def test_sources_are_drawn_by_their_share(folder):
     config = config_of(folder, TOML, ("[schedule]", second), ("crop_px = 64", "crop_px = 32"))
     black = TrainingField(np.zeros((80, 80, 3), np.uint8), *(np.zeros((80, 80, n), np.uint8) for n in (2, 1)), 0.5)
     black = TrainingField(black.rgb, black.targets, black.counted[..., 0], 0.5)
-    crops = RandomCrops(config, [[plain(80, 80)], [black]])
+    crops = RandomCrops(config, config.model.mpp, [[plain(80, 80)], [black]])
     random = np.random.default_rng(0)
     dark = sum(not crops.draw(0, random)[0].any() for _ in range(300))
     assert 75 < dark < 125
 
 
 def test_a_zoom_beyond_the_field_gives_the_whole_field(folder):
-    crops = RandomCrops(config_of(folder, TOML, ("crop_px = 64", "crop_px = 128")), [[plain(90, 100)]])
+    config = config_of(folder, TOML, ("crop_px = 64", "crop_px = 128"))
+    crops = RandomCrops(config, 0.5, [[plain(90, 100)]])
     for _ in range(5):
         rgb, planes = crops.draw(0, np.random.default_rng(0))
         assert rgb.shape == (128, 128, 3)
@@ -165,7 +166,7 @@ def test_center_crops_come_in_passes_of_their_own_order():
 @pytest.mark.parametrize("text", [TOML, THESIS_TOML])
 def test_shares_of_a_batch_make_the_batch_whoever_makes_them(folder, text):
     config = config_of(folder, text, ('"discs"', '"."'), ("batch = 2", "batch = 4"))
-    crops = read_crops(config, folder, make_head(config.draft_spec()))
+    crops = read_crops(config, folder, task_of(config.draft_spec()))
     with Batches(config, crops, range(4)) as all_of_it:
         whole = [all_of_it.get(step) for step in range(3)]
     parts = []

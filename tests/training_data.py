@@ -32,6 +32,20 @@ checkpoint_every = 2
 threads = 1
 """
 
+TYPES_TOML = TOML.replace(
+    'classes = [{ value = 1, name = "nucleus", color = [0, 200, 80] }]',
+    """start_from = "outlines"
+types_start_from = "outlines"
+classes = [{ value = 7, name = "small", color = [0, 0, 9] }, { value = 2, name = "large", color = [9, 0, 0] }]
+
+[model.types]
+encoder = "mobilenet_v2"
+channels = 8
+shrink = 2
+""",
+)
+"""What tells the sizes of discs apart, on the outlines of the bundle `outlines`."""
+
 THESIS_TOML = (
     TOML.replace('"nuclei"', '"semantic"').replace("warmup_steps = 2", "warmup_steps = 0")
     + """
@@ -77,11 +91,14 @@ def write_fields(folder, splits=("train", "train", "val"), mpp=0.25, side=160):
         rgb = np.where(labels[..., None] > 0, (90, 50, 130), (235, 190, 215)).astype(np.uint8)
         cv2.imwrite(str(folder / f"images/{i}.png"), rgb[..., ::-1])
         cv2.imwrite(str(folder / f"images/{i}_labels.png"), labels)
+        area = np.bincount(labels.ravel())[labels]
+        classes = np.where(labels == 0, 0, np.where(area < 300, 7, 2)).astype(np.uint8)
+        cv2.imwrite(str(folder / f"images/{i}_classes.png"), classes)
         codes = np.zeros((side, side), np.uint8)
         codes[:, -side // 3 :] = 1
         cv2.imwrite(str(folder / f"images/{i}_ignore.png"), codes)
-        files = [f"images/{i}{ending}.png" for ending in ("", "_labels", "_ignore")]
+        files = [f"images/{i}{ending}.png" for ending in ("", "_labels", "_ignore", "_classes")]
         rows.append([*files, f"patient {i}", split, mpp])
     with (folder / "index.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([["image", "instances", "ignore", "group", "split", "mpp"], *rows])
+        csv.writer(file).writerows([["image", "instances", "ignore", "classes", "group", "split", "mpp"], *rows])
     return folder

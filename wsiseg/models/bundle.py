@@ -122,10 +122,7 @@ class ModelSpec:
 
     def to_json(self) -> bytes:
         """Write what `from_json` reads."""
-        record = dataclasses.asdict(self)
-        if self.types is None:  # as before there were types
-            del record["types"]
-        return json.dumps(record, indent=1, allow_nan=False).encode() + b"\n"
+        return json.dumps(dataclasses.asdict(self), indent=1, allow_nan=False).encode() + b"\n"
 
 
 def _rebuilt(record: dict[str, Any]) -> dict[str, Any]:
@@ -135,8 +132,8 @@ def _rebuilt(record: dict[str, Any]) -> dict[str, Any]:
         for item in record["classes"]
     )
     tuples = {name: tuple(record[name]) for name in ("decoder_channels", "mean", "std")}
-    types = {"types": TypesSpec(**record["types"])} if "types" in record else {}
-    return {"classes": classes, **types, **tuples}
+    types = record.get("types")  # which bundles from before there were types lack
+    return {"classes": classes, "types": types and TypesSpec(**types), **tuples}
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ def check_spec(record: dict[str, Any]) -> None:
             raise ValueError(f"unknown key {shortened(name)}")
         if not RULES[name](value):
             raise ValueError(f"{name} cannot be {_shown(value)}")
-    if ("types" in record) != (len(record["classes"]) > 1):
+    if bool(record.get("types")) != (len(record["classes"]) > 1):
         raise ValueError("several classes need types, which tell them apart, and one class has none")
 
 
@@ -143,6 +143,8 @@ def _class(value: Any) -> bool:  # noqa: ANN401 - any JSON value
 
 
 def _types(value: Any) -> bool:  # noqa: ANN401 - any JSON value
+    if value is None:
+        return True
     if not isinstance(value, dict) or set(value) != {"encoder", "channels", "shrink"}:
         return False
     shrinks = type(value["shrink"]) is int and value["shrink"] in (1, 2, 4)

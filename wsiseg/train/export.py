@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from torch import Tensor
+
     from wsiseg.train.config import TrainConfig
 
 
@@ -53,7 +55,8 @@ def export_bundle(
     draft = config.draft_spec()
     tensors = bundle_weights(groups, config)
     names = stored_tensors(build_network(draft))
-    weights = save({name: tensors[name].to(torch.float16).contiguous() for name in names})
+    kept = groups.get("fixed", {})
+    weights = save({name: _stored(tensors[name], exactly=name in kept).contiguous() for name in names})
     spec = dataclasses.replace(
         draft,
         weights_sha256=hashlib.sha256(weights).hexdigest(),
@@ -69,3 +72,9 @@ def export_bundle(
     write_card(ModelBundle(spec, folder, ""), words)
     fsio.write_atomic(folder / SPEC_FILE, spec.to_json())
     return load_bundle(folder)
+
+
+def _stored(tensor: Tensor, *, exactly: bool) -> Tensor:
+    """Give a tensor in half precision; one that must stay as it is only where nothing is lost by that."""
+    half = tensor.to(torch.float16)
+    return tensor if exactly and not torch.equal(half.float(), tensor) else half

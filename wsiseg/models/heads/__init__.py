@@ -59,7 +59,7 @@ class Head(Protocol):
     side gives the block's pixels the same nuclei as the whole slide would."""
 
     def activate(self, logits: Tensor) -> Tensor:
-        """Turn (n, channels, h, w) logits into (n, len(maps), h, w) maps in [0, 1]."""
+        """Turn the network's (n, channels, h, w) output into (n, len(maps), h, w) maps in [0, 1]."""
 
     def targets(self, labels: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
         """Turn (h, w) labels, 0 = background, into the (maps, h, w) maps of a perfect network, but for types."""

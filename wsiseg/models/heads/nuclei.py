@@ -15,7 +15,6 @@ import numpy as np
 
 from wsiseg.models.heads.growth import Growth
 from wsiseg.models.heads.losses import soft_dice_loss, weighted_mean
-from wsiseg.models.heads.types import activate_types
 from wsiseg.typemap import CELL_PX
 
 if TYPE_CHECKING:
@@ -42,7 +41,6 @@ class NucleiHead:
 
     def __init__(self, growth: Growth, classes: int = 1) -> None:
         self._growth = growth
-        self._classes = classes
         self.maps: tuple[str, ...] = _OUTLINES
         self.margin_px = growth.margin_px
         if classes > 1:
@@ -56,14 +54,13 @@ class NucleiHead:
         return cls(Growth(spec.head_settings, spec.mpp), spec.class_count)
 
     def activate(self, logits: Tensor) -> Tensor:
-        """Squash all channels to [0, 1]."""
+        """Squash the outlines' channels to [0, 1]; types are that already."""
         import torch
 
-        outlines = logits[:, : len(_OUTLINES)].sigmoid()
-        if self._classes == 1:
-            return outlines
-        types = activate_types(logits[:, len(_OUTLINES) :], outlines[:, :1], self._classes)
-        return torch.cat([outlines, types], 1)
+        if self.channels == len(_OUTLINES):
+            return logits.sigmoid()
+        outlines, types = logits[:, : len(_OUTLINES)], logits[:, len(_OUTLINES) :]
+        return torch.cat([outlines.sigmoid(), types], 1)
 
     def targets(self, labels: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
         """Give the foreground and the core of each nucleus: the types are learned by themselves."""
