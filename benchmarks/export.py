@@ -143,7 +143,7 @@ def main() -> None:
             "geoparquet, neighbours included": exported("geoparquet", surrounded(nuclei), nuclei.total, folder),
         }
         table = fsio.partial_name(folder / "geoparquet.parquet")
-        result["geojson"] = exported("geojson", read_nuclei(table), nuclei.total, folder)
+        result["geojson"] = exported("geojson", read_nuclei(table, HEADER.classes), nuclei.total, folder)
         result["peak_memory_bytes"] = peak_memory()
     print(json.dumps(result, indent=2))
 

@@ -80,6 +80,15 @@ def with_neighbours(nuclei: Nuclei) -> Nuclei:
     )
 
 
+def with_classes(nuclei: Nuclei, values: tuple[int, ...]) -> Nuclei:
+    """One class after the other, each with the largest probability for its own."""
+    place = np.arange(len(nuclei)) % len(values)
+    weight = np.random.default_rng(0).integers(1, 100, (len(nuclei), len(values)))
+    weight[np.arange(len(nuclei)), place] = 120
+    probability = (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
+    return replace(nuclei, class_value=np.array(values, np.uint8)[place], class_probability=probability)
+
+
 def decode_whole(labels: np.ndarray, frame: Frame | None = None, area: Box | None = None):
     """Decode a label image as a frame of one block, at 0.5 um/px."""
     height, width = labels.shape

@@ -12,12 +12,12 @@ import pyogrio
 import pytest
 import shapely
 from hypothesis import HealthCheck, given, settings
-from label_fields import blobs, decode_whole, label_images, with_neighbours
+from label_fields import blobs, decode_whole, label_images, with_classes, with_neighbours
 
 from wsiseg import fsio
 from wsiseg.export import EXPORTERS, MASK_EXPORTERS, ExportHeader, load_exporter
 from wsiseg.export.geojson import MEASUREMENTS as QUPATH
-from wsiseg.export.table import CORNERS, SCHEMA
+from wsiseg.export.table import CORNERS, column_names, table_schema
 from wsiseg.geometry import Box, Frame
 from wsiseg.models.bundle import ClassSpec
 from wsiseg.nuclei import MEASUREMENTS, Nuclei
@@ -31,7 +31,7 @@ FORMATS = ("csv", "dsa", "flatgeobuf")
 @pytest.fixture(scope="module")
 def nuclei() -> Nuclei:
     found = decode_whole(blobs(150, 150)).nuclei
-    return with_neighbours(replace(found, class_value=(np.arange(len(found)) % 2 + 1).astype(np.uint8)))
+    return with_neighbours(with_classes(found, (1, 2)))
 
 
 def write(name, batches, total, folder, header=HEADER):
@@ -59,7 +59,8 @@ def test_ugly_nuclei_stay_what_they_are(labels, name, tmp_path):
     corner = (1000, 2001)
     area = Box(*corner, 2 * labels.shape[1], 2 * labels.shape[0])
     found = decode_whole(labels, Frame(labels.shape[1], labels.shape[0], 2.0005, corner), area).nuclei
-    (path,) = load_exporter(name)([found], len(found), tmp_path / "nuclei", HEADER)
+    header = replace(HEADER, classes=CLASSES[1:])
+    (path,) = load_exporter(name)([found], len(found), tmp_path / "nuclei", header)
     path = fsio.partial_name(path).rename(path)
     read = polygons_of(name, path)
     path.unlink()
@@ -71,7 +72,7 @@ def test_ugly_nuclei_stay_what_they_are(labels, name, tmp_path):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_no_nuclei_are_an_empty_file(name, tmp_path):
-    path = write(name, [Nuclei.empty()], 0, tmp_path)
+    path = write(name, [Nuclei.empty(2)], 0, tmp_path)
     if name == "csv":
         assert len(path.read_text(encoding="utf-8").splitlines()) == 1
     else:
@@ -93,6 +94,24 @@ def test_csv_has_the_numbers_of_the_table(nuclei, tmp_path):
         map(tuple, nuclei.anchor.tolist())
     )
     assert [row["class"] for row in rows[:2]] == ["nucleus", "tumour"]
+    shares = [[row["probability_tumour"], row["probability_nucleus"]] for row in rows]
+    assert np.array_equal(np.array(shares, np.float32), nuclei.class_probability)
+
+
+def test_every_format_has_the_probability_of_each_class(nuclei, tmp_path):
+    columns = ["probability_tumour", "probability_nucleus"]
+    elements = json.loads(write("dsa", [nuclei], len(nuclei), tmp_path).read_text(encoding="utf-8"))["elements"]
+    found = [[element["user"][name] for name in columns] for element in elements]
+    np.testing.assert_allclose(found, nuclei.class_probability, atol=1e-4)
+    path = write("flatgeobuf", [nuclei], len(nuclei), tmp_path)
+    _, _, _, (ids, *shares) = pyogrio.raw.read(path, columns=["id", *columns], read_geometry=False)
+    np.testing.assert_array_equal(np.stack(shares, axis=1)[np.argsort(ids)], nuclei.class_probability)
+
+
+def test_names_of_classes_become_names_of_columns():
+    names = ["Tumour or epithelial", "Krebs-Zelle \u00fc 2", "a b", "a-b", "A_B", "a_b_2"]
+    found = column_names(names)
+    assert found == ["tumour_or_epithelial", "krebs_zelle___2", "a_b", "a_b_2", "a_b_3", "a_b_2_2"]
 
 
 def test_flatgeobuf_has_no_distance_where_there_is_none(nuclei, tmp_path):
@@ -131,6 +150,6 @@ def test_equal_nuclei_give_equal_bytes(nuclei, tmp_path, name):
 
 def test_the_page_of_formats_names_every_column_and_format():
     page = (Path(__file__).parent.parent / "docs" / "formats.md").read_text(encoding="utf-8")
-    words = {*SCHEMA.names, *CORNERS, *EXPORTERS, *MASK_EXPORTERS, *DELIVERABLES}
+    words = {*table_schema(CLASSES[:1]).names, *CORNERS, *EXPORTERS, *MASK_EXPORTERS, *DELIVERABLES}
     endings = {ending for one in (*EXPORTERS.values(), *MASK_EXPORTERS.values()) for ending in one.endings}
     assert {word for word in words | endings | set(QUPATH) if f"`{word}`" not in page} == set()

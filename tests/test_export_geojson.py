@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import shapely
 from hypothesis import HealthCheck, given, settings
-from label_fields import blobs, decode_whole, joined, label_images, with_neighbours
+from label_fields import blobs, decode_whole, joined, label_images, with_classes, with_neighbours
 
 from wsiseg import fsio
 from wsiseg.errors import InternalError
@@ -86,6 +86,24 @@ def test_features_are_qupaths_detections(nuclei, tmp_path):
         nearest = found.get("Nearest nucleus \u00b5m")  # a null would be a warning of QuPath's for each nucleus
         assert nearest == (pytest.approx(nuclei.nearest_um[index], abs=1e-4) if index else None)
     assert ("Nearest nucleus \u00b5m" in document["features"][0]["properties"]["measurements"]) is False
+
+
+TYPES = (ClassSpec(4, "tumour or 100 %b", (200, 0, 0)), ClassSpec(2, 'with "quotes"', (0, 160, 60)))
+
+
+def test_classes_have_their_colours_and_probabilities(nuclei, tmp_path, rules):
+    typed = with_classes(nuclei, (4, 2))
+    path = export([typed], len(typed), tmp_path, replace(HEADER, classes=TYPES))
+    assert rules(path) == ({}, {}, len(typed))
+    for index, feature in enumerate(load(path)["features"]):
+        own = TYPES[index % 2]
+        properties = feature["properties"]
+        assert properties["classification"] == {"name": own.name, "color": list(own.color)}
+        for place, one in enumerate(TYPES):
+            found = properties["measurements"][f"Probability: {one.name}"]
+            assert found == pytest.approx(typed.class_probability[index, place], abs=1e-4)
+        assert properties["measurements"]["Probability"] == pytest.approx(typed.probability[index], abs=1e-4)
+        assert ("Nearest nucleus \u00b5m" in properties["measurements"]) is (index > 0)
 
 
 def test_ids_are_uuid5_of_slide_and_number(nuclei, tmp_path):

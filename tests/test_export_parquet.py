@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import shapely
-from label_fields import blobs, decode_whole, joined, with_neighbours
+from label_fields import blobs, decode_whole, joined, with_classes, with_neighbours
 
 from wsiseg import fsio
 from wsiseg.errors import InternalError, OutputError, ResourceError
@@ -31,8 +31,7 @@ def batches() -> list[Nuclei]:
         nuclei = decode_whole(
             blobs(100, 90, seed=seed), Frame(90, 100, 2.0005, corner), Box(0, 0, 5000, 5000)
         ).nuclei
-        classes = (np.arange(len(nuclei)) % 2 + 1).astype(np.uint8)
-        found.append(with_neighbours(replace(nuclei, class_value=classes)))
+        found.append(with_neighbours(with_classes(nuclei, (1, 2))))
     firsts = np.cumsum([1] + [len(nuclei) for nuclei in found])
     return [nuclei.renumbered(int(first)) for nuclei, first in zip(found, firsts, strict=False)]
 
@@ -53,6 +52,8 @@ def test_one_row_a_nucleus_and_one_row_group_a_batch(batches, tmp_path):
     assert table["class"].to_pylist() == [{1: "stroma", 2: "tumour"}[v] for v in whole.class_value.tolist()]
     for name in (*MEASUREMENTS, "class_value", "centroid_x", "centroid_y"):
         np.testing.assert_array_equal(table[name].to_numpy(), getattr(whole, name))
+    for place, name in enumerate(["probability_tumour", "probability_stroma"]):
+        np.testing.assert_array_equal(table[name].to_numpy(), whole.class_probability[:, place])
     polygons = shapely.from_wkb(table["geometry"].to_pylist())
     assert shapely.equals_exact(polygons, whole.polygon).all()
     boxes = np.array([[row[k] for k in ("xmin", "ymin", "xmax", "ymax")] for row in table["bbox"].to_pylist()])
@@ -87,7 +88,7 @@ def test_geopandas_reads_it(batches, tmp_path):
 
 def test_what_is_read_back_is_what_was_written(batches, tmp_path):
     path = write(tmp_path / "n.parquet", batches)
-    back = list(read_nuclei(path))
+    back = list(read_nuclei(path, CLASSES))
     assert len(back) == len(batches)
     for read, written in zip(back, batches, strict=True):
         assert len(read.runs) == 0
@@ -105,11 +106,21 @@ def test_what_is_not_near_is_null_and_no_number(batches, tmp_path):
 
 def test_the_table_of_an_older_version_is_refused_in_one_line(batches, tmp_path):
     path = write(tmp_path / "n.parquet", batches)
-    pq.write_table(pq.read_table(path).drop_columns(["nearest_um", "eosin_od_std"]), path)
-    with pytest.raises(OutputError) as refused:
-        list(read_nuclei(path))
-    assert refused.value.code == "E-OUT-SCHEMA"
-    assert "eosin_od_std" in str(refused.value)
+    table = pq.read_table(path)
+    for dropped in (["nearest_um", "eosin_od_std"], ["probability_stroma"]):
+        pq.write_table(table.drop_columns(dropped), path)
+        with pytest.raises(OutputError) as refused:
+            list(read_nuclei(path, CLASSES))
+        assert refused.value.code == "E-OUT-SCHEMA"
+        assert dropped[-1] in str(refused.value)
+
+
+def test_one_class_has_no_column_of_its_probability(batches, tmp_path):
+    one = replace(batches[0].take(np.arange(5)), class_value=np.full(5, 2, np.uint8))
+    one = replace(one, class_probability=np.empty((5, 0), np.float32))
+    path = write(tmp_path / "n.parquet", [one], replace(HEADER, classes=CLASSES[:1]))
+    assert [name for name in pq.read_schema(path).names if name.startswith("probability")] == ["probability"]
+    assert next(read_nuclei(path, CLASSES[:1])).class_probability.shape == (5, 0)
 
 
 def test_equal_nuclei_give_equal_bytes(batches, tmp_path):
@@ -121,7 +132,7 @@ def test_no_nuclei_are_a_table_without_rows(tmp_path):
     assert pq.read_table(empty).num_rows == 0
     assert pq.read_schema(empty).names[:3] == ["id", "class", "class_value"]
     assert "bbox" not in json.loads(pq.read_metadata(empty).metadata[b"geo"])["columns"]["geometry"]
-    assert list(read_nuclei(empty)) == []
+    assert list(read_nuclei(empty, CLASSES)) == []
 
 
 def test_the_exporter_leaves_a_partial_file_to_publish(batches, tmp_path):
@@ -152,7 +163,7 @@ def test_numbers_that_are_not_finite_are_refused(batches, tmp_path):
 
 def test_a_class_that_the_bundle_lacks_is_a_bug(batches, tmp_path):
     with pytest.raises(KeyError):
-        write(tmp_path / "n", batches, replace(HEADER, classes=CLASSES[:1]))
+        write(tmp_path / "n", batches, replace(HEADER, classes=(CLASSES[0], ClassSpec(3, "other", (1, 2, 3)))))
 
 
 def test_a_folder_that_is_not_there_is_one_clear_error(tmp_path):

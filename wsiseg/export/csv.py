@@ -29,7 +29,8 @@ _FORMULA = ("=", "+", "-", "@")
 def export_csv(batches: Iterable[Nuclei], total: int, stem: Path, header: ExportHeader) -> list[Path]:
     """Write nuclei as CSV; see `wsiseg.export.Exporter`."""
     path = stem.with_name(stem.name + ".csv")
-    schema, classes = plain_schema(), [_harmless(one) for one in header.classes]
+    classes = [_harmless(one) for one in header.classes]
+    schema = plain_schema(classes)
     rows = 0
     with (
         fsio.explained(path),

@@ -14,6 +14,7 @@ import orjson
 
 from wsiseg import fsio
 from wsiseg.export.lines import rings, write_lines
+from wsiseg.export.table import class_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from wsiseg.nuclei import Nuclei
 
 MEASUREMENTS = ("area_um2", "probability")
-"""Columns that an element carries beside its number and class; each costs 20 bytes a nucleus on the server."""
+"""Columns that an element carries beside its number and class, and the probabilities of several classes; each
+costs 20 bytes a nucleus on the server."""
 
 _DESCRIPTION = "Nuclei found by wsiseg; coordinates are level-0 pixels"
 
@@ -44,7 +46,9 @@ def export_dsa(batches: Iterable[Nuclei], total: int, stem: Path, header: Export
 def _elements(nuclei: Nuclei, header: ExportHeader) -> Iterator[bytes]:
     """Give a batch's elements as JSON, in order."""
     nuclei.check_finite()
-    rows = np.stack([getattr(nuclei, name) for name in MEASUREMENTS], axis=1, dtype=np.float64).round(4).tolist()
+    names = (*MEASUREMENTS, *class_columns(header.classes))
+    columns = [*(getattr(nuclei, name) for name in MEASUREMENTS), *nuclei.class_probability.T]
+    rows = np.stack(columns, axis=1, dtype=np.float64).round(4).tolist()
     looks = {one.value: _look(one.name, one.color) for one in header.classes}
     for index, ring in enumerate(rings(nuclei)):
         element = {
@@ -53,7 +57,7 @@ def _elements(nuclei: Nuclei, header: ExportHeader) -> Iterator[bytes]:
             # What is closed does not name its first point twice.
             "points": np.pad(ring[:-1], ((0, 0), (0, 1))),
             **looks[int(nuclei.class_value[index])],
-            "user": {"id": int(nuclei.id[index]), **dict(zip(MEASUREMENTS, rows[index], strict=True))},
+            "user": {"id": int(nuclei.id[index]), **dict(zip(names, rows[index], strict=True))},
         }
         yield orjson.dumps(element, option=orjson.OPT_SERIALIZE_NUMPY)
 

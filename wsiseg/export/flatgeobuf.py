@@ -63,7 +63,7 @@ class _Source:
     """Gives GDAL its record batches, and keeps the error that GDAL would turn into one of its own."""
 
     def __init__(self, batches: Iterable[Nuclei], header: ExportHeader) -> None:
-        self.schema = plain_schema("geometry")
+        self.schema = plain_schema(header.classes, "geometry")
         self.rows = 0
         self._batches = batches
         self._header = header

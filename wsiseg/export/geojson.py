@@ -19,9 +19,10 @@ import orjson
 
 from wsiseg import fsio
 from wsiseg.export.lines import rings, write_lines
+from wsiseg.nuclei import SURROUNDINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from wsiseg.export import ExportHeader
@@ -53,7 +54,7 @@ MEASUREMENTS = {
 }
 """Name in QuPath -> column. Area to solidity, stains and counts are what QuPath's own features of detections are
 called and mean; QuPath's diameters are Feret's, which the axes are not, so these have names of their own. The last
-ones are left out where they are not known."""
+ones, `SURROUNDINGS`, are left out where they are not known; before them stand the probabilities of the classes."""
 
 _ID_NAMESPACE = uuid5(NAMESPACE_URL, "https://wsiseg/nucleus")
 
@@ -112,11 +113,13 @@ def _features(nuclei: Nuclei, header: ExportHeader) -> Iterator[bytes]:
     """Give a batch's features as JSON, in order."""
     nuclei.check_finite()
     columns = [getattr(nuclei, column) for column in MEASUREMENTS.values()]
-    rows = np.stack(columns, axis=1, dtype=np.float64).round(4)
+    before = len(columns) - len(SURROUNDINGS)
+    rows = np.stack([*columns[:before], *nuclei.class_probability.T, *columns[before:]], axis=1, dtype=float)
     # All at once, as [[a,b,...],[a,b,...],...].
-    measurements = orjson.dumps(rows, option=orjson.OPT_SERIALIZE_NUMPY)[2:-2].split(b"],[")
+    measurements = orjson.dumps(rows.round(4), option=orjson.OPT_SERIALIZE_NUMPY)[2:-2].split(b"],[")
     known = (~np.isnan(rows)).sum(axis=1).tolist()
-    forms = {(c.value, count): _form(c, count) for c in header.classes for count in set(known)}
+    names = measurement_names(header.classes)
+    forms = {(c.value, count): _form(c, names[:count]) for c in header.classes for count in set(known)}
     feature_id = _feature_ids(header.fingerprint)
     for index, ring in enumerate(rings(nuclei, _origin(header))):
         name = feature_id(int(nuclei.id[index]))
@@ -126,8 +129,16 @@ def _features(nuclei: Nuclei, header: ExportHeader) -> Iterator[bytes]:
         yield forms[int(nuclei.class_value[index]), count] % (name, outline, *values)
 
 
-def _form(one: ClassSpec, count: int) -> bytes:
-    """Give what all features of a class have in common, with `%b` for id, ring and the first measurements.
+def measurement_names(classes: Sequence[ClassSpec]) -> list[str]:
+    """Name the measurements of a feature, with one of each class' probability where there are several."""
+    names = list(MEASUREMENTS)
+    if len(classes) > 1:
+        names[-len(SURROUNDINGS) : -len(SURROUNDINGS)] = [f"Probability: {one.name}" for one in classes]
+    return names
+
+
+def _form(one: ClassSpec, names: Sequence[str]) -> bytes:
+    """Give what all features of a class have in common, with `%b` for id, ring and each measurement.
 
     To fill in a form takes two thirds of the time that making a dictionary for each nucleus would.
     """
@@ -140,7 +151,7 @@ def _form(one: ClassSpec, count: int) -> bytes:
         "properties": {
             "objectType": "detection",
             "classification": orjson.Fragment(look.replace(b"%", b"%%")),
-            "measurements": dict.fromkeys(islice(MEASUREMENTS, count), blank),
+            "measurements": {name.replace("%", "%%"): blank for name in names},
         },
     }
     return orjson.dumps(feature)

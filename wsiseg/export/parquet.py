@@ -14,15 +14,16 @@ import shapely
 
 from wsiseg import fsio
 from wsiseg.errors import OutputError
-from wsiseg.export.table import CORNERS, SCHEMA, as_record_batch
+from wsiseg.export.table import CORNERS, as_record_batch, class_columns, table_schema
 from wsiseg.nuclei import MEASUREMENTS, SURROUNDINGS, Nuclei
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
 
     from wsiseg.export import ExportHeader
+    from wsiseg.models.bundle import ClassSpec
 
 
 class NucleiParquetWriter:
@@ -35,7 +36,8 @@ class NucleiParquetWriter:
         self._header = header
         self._bounds = np.array([np.inf, np.inf, -np.inf, -np.inf])
         with fsio.explained(path):
-            self._writer = pq.ParquetWriter(path, SCHEMA, compression="zstd", use_dictionary=["class"])
+            schema = table_schema(header.classes)
+            self._writer = pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=["class"])
 
     def write(self, nuclei: Nuclei) -> None:
         """Append nuclei as one row group; nothing is written for an empty table.
@@ -106,8 +108,13 @@ def read_about(path: Path) -> tuple[dict[str, Any], int]:
     return orjson.loads(metadata.metadata[b"wsiseg"]), metadata.num_rows
 
 
-def read_nuclei(path: Path) -> Iterator[Nuclei]:
+def read_nuclei(path: Path, classes: Sequence[ClassSpec]) -> Iterator[Nuclei]:
     """Give a table's nuclei, one row group after another, without their runs.
+
+    Parameters
+    ----------
+    classes
+        Those that the table was written with.
 
     Raises
     ------
@@ -115,8 +122,9 @@ def read_nuclei(path: Path) -> Iterator[Nuclei]:
         E-OUT-SCHEMA: an older wsiseg wrote it, with fewer columns.
     """
     names = ("id", "class_value", *MEASUREMENTS, *SURROUNDINGS, "centroid_x", "centroid_y")
+    shares = class_columns(classes)
     with fsio.explained(path), pq.ParquetFile(path) as file:
-        if missing := [name for name in names if name not in file.schema_arrow.names]:
+        if missing := [name for name in (*names, *shares) if name not in file.schema_arrow.names]:
             raise OutputError(
                 "E-OUT-SCHEMA",
                 f"the table of an older wsiseg has no {missing[0]}",
@@ -126,10 +134,13 @@ def read_nuclei(path: Path) -> Iterator[Nuclei]:
         for index in range(file.num_row_groups):
             table = file.read_row_group(index)
             plain: dict[str, Any] = {name: table[name].to_numpy() for name in names}
+            probability = np.empty((len(table), len(shares)), np.float32)
+            for place, name in enumerate(shares):
+                probability[:, place] = table[name].to_numpy()
             yield Nuclei(
                 polygon=shapely.from_wkb(table["geometry"].to_numpy()),
                 anchor=np.stack((table["anchor_x"].to_numpy(), table["anchor_y"].to_numpy()), axis=1),
                 runs=np.empty((0, 4), np.int32),
-                class_probability=np.empty((len(table), 0), np.float32),
+                class_probability=probability,
                 **plain,
             )

@@ -16,7 +16,7 @@ import pyarrow as pa
 from wsiseg import fsio
 from wsiseg.errors import SettingsError
 from wsiseg.export.omezarr import mask_arrays, read_provenance
-from wsiseg.export.table import as_record_batch
+from wsiseg.export.table import as_record_batch, class_columns
 from wsiseg.nuclei import MEASUREMENTS
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def export_spatialdata(
         data = sd.SpatialData(labels=_labels(masks, header), attrs={"wsiseg": header.about_level0()})
         if table is not None:
             data.shapes[OUTLINES] = _outlines(table, header)
-            data.tables[TABLE] = _measurements(table)
+            data.tables[TABLE] = _measurements(table, [*MEASUREMENTS, *class_columns(header.classes)])
         data.write(fsio.partial_name(path))
     return [path]
 
@@ -99,7 +99,7 @@ def _outlines(table: Any, header: ExportHeader) -> Any:  # noqa: ANN401 - pyarro
     )
 
 
-def _measurements(table: Any) -> Any:  # noqa: ANN401 - pyarrow and anndata
+def _measurements(table: Any, names: list[str]) -> Any:  # noqa: ANN401 - pyarrow and anndata
     """Give the measurements as a matrix, one row a nucleus, that annotates the outlines."""
     import pandas
     from anndata import AnnData
@@ -114,7 +114,7 @@ def _measurements(table: Any) -> Any:  # noqa: ANN401 - pyarrow and anndata
         },
         index=ids.astype(str),
     )
-    found = AnnData(np.stack([table[name].to_numpy() for name in MEASUREMENTS], axis=1), obs=about)
-    found.var_names = list(MEASUREMENTS)
+    found = AnnData(np.stack([table[name].to_numpy() for name in names], axis=1), obs=about)
+    found.var_names = names
     found.obsm["spatial"] = np.stack([table["centroid_x"].to_numpy(), table["centroid_y"].to_numpy()], axis=1)
     return TableModel.parse(found, region=OUTLINES, region_key="region", instance_key="id")

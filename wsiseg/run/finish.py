@@ -111,7 +111,7 @@ def write_tables(
     with meter.timed("tables"):
         tables = load_exporter("geoparquet")(nuclei.surrounded(plan.layout, tally), nuclei.total, stem, header)
         # From the table, which knows the neighbours.
-        finished = nuclei.watched(read_nuclei(fsio.partial_name(tables[0])))
+        finished = nuclei.watched(read_nuclei(fsio.partial_name(tables[0]), header.classes))
         tables += load_exporter("geojson")(finished, nuclei.total, stem, header)
     with meter.timed("pages"):
         summary = summarise(plan, nuclei.facts, tally)

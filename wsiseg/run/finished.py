@@ -50,7 +50,7 @@ class FinishedRun:
 
     def batches(self) -> Iterator[Nuclei]:
         """Give the nuclei, a block at a time, without their runs."""
-        return read_nuclei(self.path / PARQUET)
+        return read_nuclei(self.path / PARQUET, self.header.classes)
 
 
 def open_finished(path: Path) -> FinishedRun:
