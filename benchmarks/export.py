@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 SIDE_PX = 4096
 PITCH_PX = 64
 MPP = 0.25
+CLASSES = (ClassSpec(1, "nucleus", (0, 200, 80)),)
 
 
 def ellipses(rng: np.random.Generator) -> Labels:
@@ -115,8 +116,7 @@ def surrounded(nuclei: Numbered) -> Iterator[Nuclei]:
 
 def exported(name: str, nuclei: Iterator[Nuclei], total: int, folder: Path) -> dict[str, Any]:
     """Write one file; give what it took."""
-    classes = (ClassSpec(1, "nucleus", (0, 200, 80)),)
-    header = ExportHeader("synthetic", "synthetic", MPP, (0, 0), classes)
+    header = ExportHeader("synthetic", "synthetic", MPP, (0, 0), CLASSES)
     export = load_exporter(name)
     started, used = time.perf_counter(), time.process_time()
     files = export(nuclei, total, folder / name, header)
@@ -143,7 +143,7 @@ def main() -> None:
             "geoparquet, neighbours included": exported("geoparquet", surrounded(nuclei), nuclei.total, folder),
         }
         table = fsio.partial_name(folder / "geoparquet.parquet")
-        result["geojson"] = exported("geojson", read_nuclei(table, HEADER.classes), nuclei.total, folder)
+        result["geojson"] = exported("geojson", read_nuclei(table, CLASSES), nuclei.total, folder)
         result["peak_memory_bytes"] = peak_memory()
     print(json.dumps(result, indent=2))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from io import BytesIO
 
 import cv2
@@ -13,10 +14,12 @@ from PIL import Image
 from strict_html import StrictPage
 
 from wsiseg.export.field import FIELD_OUTLINE, Field, draw_field
-from wsiseg.export.overview import draw_overview
+from wsiseg.export.ground import Ground
+from wsiseg.export.overview import draw_classes, draw_density
 from wsiseg.export.report import ReportImages, render_report
 from wsiseg.export.trust import VERDICTS, findings, verdict
 from wsiseg.geometry import Frame
+from wsiseg.models.bundle import ClassSpec
 
 HOSTILE = "<script>alert(1)</script>\"'&\x1b[31m\udcff.svs"
 
@@ -132,12 +135,46 @@ def test_nothing_is_loaded_from_anywhere_and_nothing_runs():
     assert "default-src 'none'" in html
 
 
+def class_summary(name, nuclei):
+    return {
+        "value": 1,
+        "name": name,
+        "color": [200, 0, 0],
+        "nuclei": nuclei,
+        "share": nuclei / 12345,
+        "nuclei_per_mm2": nuclei / 0.87,
+        "mean_probability": 0.875,
+    }
+
+
+TYPED = {
+    "classes": [class_summary("tumour", 8000), class_summary("lymphocyte", 4345), class_summary("stromal", 0)],
+    "stromal_lymphocyte_share": 0.4321,
+}
+
+
+def test_classes_are_counted_and_the_share_is_no_score():
+    found = page(a_summary(**TYPED), [a_field()])
+    assert "tumour 8,000 64.8 % 9,195 0.88" in found.text
+    assert "Stromal lymphocyte share: 43.2 %" in found.text
+    assert "lymphocytes / (lymphocytes + stromal nuclei)" in found.text.lower()
+    assert "no clinical TIL score" in found.text
+    assert "in the colour of its class" in found.text
+    keys = [attrs["style"] for tag, attrs in found.tags if tag == "span" and "style" in attrs]
+    assert keys == ["background: rgb(200, 0, 0)"] * 6  # in the table and above the examples
+    for other in (page(), page(a_summary(classes=TYPED["classes"]))):
+        assert "TIL" not in other.text
+    none = page(a_summary(**TYPED | {"stromal_lymphocyte_share": None}))
+    assert "Stromal lymphocyte share: not known" in none.text
+
+
 def test_hostile_names_stay_text():
     summary = a_summary(warnings=[HOSTILE], settings={HOSTILE: HOSTILE})
     for group in ("slide", "model"):
         summary[group] = {k: HOSTILE if isinstance(v, str) else v for k, v in summary[group].items()}
     summary["model"]["known_failures"] = [HOSTILE]
     summary["model"]["figures"] = [{**summary["model"]["figures"][1], "data": HOSTILE}]
+    summary["classes"] = [class_summary(HOSTILE, 5)]
     record = {"numerics": {}, "versions": {HOSTILE: HOSTILE}}
     html = render_report(summary, record, ReportImages(png(), [a_field(HOSTILE, HOSTILE)]))
     html.encode("utf-8")
@@ -252,7 +289,7 @@ def decoded(data):
 
 def test_a_field_shows_outlines_where_the_nuclei_are():
     rgb = np.full((40, 50, 3), 200, np.uint8)
-    field = draw_field(rgb, [shapely.box(10, 20, 30, 35)], mpp=0.25)
+    field = draw_field(rgb, [([shapely.box(10, 20, 30, 35)], FIELD_OUTLINE)], mpp=0.25)
     assert field.shape == (80, 100, 3)
     green = (np.abs(field.astype(int) - FIELD_OUTLINE).sum(2) < 60).nonzero()
     # The box's edges, at twice the size; the line is two pixels wide and centred on them.
@@ -276,6 +313,7 @@ def test_a_field_without_nuclei_is_the_slide():
 
 PICTURE = np.full((1000, 1200, 3), 230, np.uint8)
 PLANE = Frame(1200, 1000, 4.0, (100.0, 60.0))
+GROUND = Ground(PICTURE, PLANE, 0.25)
 
 
 def cluster(x, y, count=500):
@@ -288,7 +326,7 @@ def ring(x, y, right, bottom):
 
 
 def test_the_density_lies_where_the_nuclei_are():
-    picture = decoded(draw_overview(PICTURE, PLANE, 0.25, [cluster(300, 700)], []))
+    picture = decoded(draw_density(GROUND, [cluster(300, 700)]))
     assert picture.shape[1] == 1200
     darkest = np.unravel_index(picture[:1000].sum(2).argmin(), (1000, 1200))
     assert np.hypot(darkest[0] - 700, darkest[1] - 300) < 40
@@ -297,7 +335,7 @@ def test_the_density_lies_where_the_nuclei_are():
 
 
 def test_the_outline_lies_on_the_edge_of_the_tissue():
-    picture = decoded(draw_overview(PICTURE, PLANE, 0.25, [], [ring(200, 100, 900, 800)]))[:1000]
+    picture = decoded(draw_density(replace(GROUND, outlines=[ring(200, 100, 900, 800)]), []))[:1000]
     red = (picture[..., 0] > picture[..., 2].astype(int) + 40).nonzero()
     assert (red[1].min(), red[1].max()) == pytest.approx((200, 900), abs=2)
     assert (red[0].min(), red[0].max()) == pytest.approx((100, 800), abs=2)
@@ -305,19 +343,58 @@ def test_the_outline_lies_on_the_edge_of_the_tissue():
 
 def test_the_scale_bar_is_as_long_as_it_says():
     # 1200 px of 1 um: a sixth is 0.2 mm = 200 px.
-    legend = decoded(draw_overview(PICTURE, PLANE, 0.25, [], []))[1000:, :400]
+    legend = decoded(draw_density(GROUND, []))[1000:, :400]
     dark = (legend.sum(2) < 150)[round(33 * 1.2)]
     assert dark.sum() == pytest.approx(200, abs=2)
 
 
 def test_batches_do_not_change_a_byte():
     points = cluster(600, 500)
-    whole = draw_overview(PICTURE, PLANE, 0.25, [points], [])
-    assert draw_overview(PICTURE, PLANE, 0.25, iter(np.array_split(points, 7)), []) == whole
+    whole = draw_density(GROUND, [points])
+    assert draw_density(GROUND, iter(np.array_split(points, 7))) == whole
+
+
+CLASSES = (ClassSpec(2, "tumour", (200, 0, 0)), ClassSpec(1, "lymphocyte", (0, 160, 60)))
+
+
+def placed(x, y, value):
+    """A cluster of one class."""
+    points = cluster(x, y)
+    return points, np.full(len(points), value, np.uint8)
+
+
+def test_dots_lie_where_the_nuclei_are_in_the_colours_of_their_classes():
+    picture = decoded(draw_classes(GROUND, [placed(300, 700, 1), placed(900, 200, 2)], CLASSES)).astype(int)
+    for one, (x, y) in zip(CLASSES, [(900, 200), (300, 700)], strict=True):
+        near = np.abs(picture[:1000] - one.color).sum(2) < 90
+        middle = np.argwhere(near).mean(0)
+        assert near.sum() > 300
+        assert np.hypot(middle[0] - y, middle[1] - x) < 15
+    assert np.ptp(picture[:100, :600], axis=(0, 1)).max() == 0
+
+
+def test_single_dots_have_the_pure_colour_and_batches_do_not_change_a_byte():
+    points, values = (np.concatenate(both) for both in zip(placed(300, 700, 1), placed(900, 200, 2), strict=True))
+    whole = draw_classes(GROUND, [(points, values)], CLASSES)
+    parts = zip(np.array_split(points, 7), np.array_split(values, 7), strict=True)
+    assert draw_classes(GROUND, parts, CLASSES) == whole
+    one = decoded(draw_classes(GROUND, [(PLANE.to_level0(np.array([[500.5, 400.5]])), values[:1])], CLASSES))
+    pale = 0.15 * 255 + 0.85 * 230
+    np.testing.assert_allclose(one[400, 500], 0.9 * np.array((0, 160, 60)) + 0.1 * pale, atol=1)
+
+
+@pytest.mark.parametrize("count", [2, 3, 6, 8, 9, 16])
+def test_the_legend_has_a_colour_for_each_class_that_has_room(count):
+    colours = [(40 * (place % 6), 255 - 15 * place, 30 + 10 * place) for place in range(count)]
+    classes = [ClassSpec(place + 1, "a long name " * 5, colour) for place, colour in enumerate(colours)]
+    legend = decoded(draw_classes(GROUND, [], classes))[1000:]
+    shown = [bool((legend == colour).all(2).sum() > 50) for colour in colours]
+    assert shown == [place < (8 if count <= 8 else 7) for place in range(count)]
+    assert (legend[:, 900:] == 255).all()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 700), (700, 3), (2, 2500)])
 def test_any_slide_gets_an_overview(size):
     image = np.full((size[1], size[0], 3), 200, np.uint8)
-    picture = decoded(draw_overview(image, Frame(*size, 16.0), 0.25, [np.array([[0.0, 0.0], [-5, 1e9]])], []))
+    picture = decoded(draw_density(Ground(image, Frame(*size, 16.0), 0.25), [np.array([[0.0, 0.0], [-5, 1e9]])]))
     assert picture.shape[1] >= 1000

@@ -29,7 +29,7 @@ from wsiseg.errors import InternalError
 from wsiseg.geometry import Box, Frame
 from wsiseg.instances import Decoding, decode_block
 from wsiseg.labels import Labels
-from wsiseg.nuclei import MEASUREMENTS, Nuclei, centroids_from_bytes, pixels_from_bytes
+from wsiseg.nuclei import MEASUREMENTS, Nuclei, pixels_from_bytes, places_from_bytes
 from wsiseg.stains import STAINS, STEPS_PER_OD
 
 
@@ -130,7 +130,9 @@ def test_tables_survive_their_bytes(labels):
     runs, class_value = pixels_from_bytes(data)
     np.testing.assert_array_equal(runs, nuclei.runs)
     np.testing.assert_array_equal(class_value, nuclei.class_value)
-    np.testing.assert_array_equal(centroids_from_bytes(data).T, (nuclei.centroid_x, nuclei.centroid_y))
+    centroids, class_value = places_from_bytes(data)
+    np.testing.assert_array_equal(centroids.T, (nuclei.centroid_x, nuclei.centroid_y))
+    np.testing.assert_array_equal(class_value, nuclei.class_value)
     for column in fields(Nuclei):
         assert getattr(back, column.name).dtype == getattr(nuclei, column.name).dtype
 

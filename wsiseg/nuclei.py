@@ -193,10 +193,11 @@ def pixels_from_bytes(data: bytes) -> tuple[npt.NDArray[np.int32], npt.NDArray[n
     return _runs(batch), _numbers(batch["class_value"])
 
 
-def centroids_from_bytes(data: bytes) -> npt.NDArray[np.float64]:
-    """Read of what `Nuclei.to_bytes` gave just the centroids: (n, 2) level-0 (x, y)."""
-    batch = _columns(data, "centroid_x", "centroid_y")
-    return np.stack([_numbers(batch["centroid_x"]), _numbers(batch["centroid_y"])], axis=1)
+def places_from_bytes(data: bytes) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
+    """Read of what `Nuclei.to_bytes` gave just the centroids, (n, 2) level-0 (x, y), and `class_value`."""
+    batch = _columns(data, "centroid_x", "centroid_y", "class_value")
+    centroids = np.stack([_numbers(batch["centroid_x"]), _numbers(batch["centroid_y"])], axis=1)
+    return centroids, _numbers(batch["class_value"])
 
 
 def _columns(data: bytes, *names: str) -> Any:  # noqa: ANN401 - pyarrow has no types

@@ -132,7 +132,7 @@ _RESULTS = (
     ("nuclei.parquet", "the table: one row a nucleus"),
     ("masks.ome.zarr", "the mask pyramid for napari and others"),
     ("report.html", "the report; open it in a browser"),
-    ("overview.png", "the slide with the density of its nuclei"),
+    ("overview.png", "the slide, small, with its nuclei"),
 )
 
 
@@ -144,6 +144,8 @@ def _summary_lines(summary: dict[str, Any], performance: dict[str, Any]) -> Iter
         + (f", {density:,.0f} per mm2" if density else "")
         + (f"; median area {median:.1f} um2" if median else "")
     )
+    if classes := summary.get("classes"):
+        yield ", ".join(f"{one['name']} {one['nuclei']:,} ({100 * one['share']:.0f} %)" for one in classes)
     tiles = summary["tiles"]
     yield (
         f"{tiles['inferred']:,} of {tiles['grid']:,} tiles looked at "

@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from shapely import Polygon
 
+    Outlined = tuple[Iterable[Polygon], tuple[int, int, int]]
+    """Polygons, and the colour of their outlines."""
+
 FIELD_OUTLINE = (0, 255, 140)
-"""Green: the hue that H&E does not have."""
+"""Of nuclei of one class. Green: the hue that H&E does not have."""
 ZOOM = 2
 """Pixels of the picture per pixel of the slide piece, so that a line is thinner than what it surrounds."""
+_SUBPIXEL_BITS = 4
 _BARS_UM = (200, 100, 50, 20, 10, 5)
 _INK, _PAPER = (20, 20, 24), (255, 255, 255)
 
@@ -34,25 +38,26 @@ class Field:
     """(height, width, 3) RGB."""
 
 
-def draw_field(rgb: npt.NDArray[np.uint8], polygons: Iterable[Polygon], mpp: float) -> npt.NDArray[np.uint8]:
+def draw_field(rgb: npt.NDArray[np.uint8], nuclei: Iterable[Outlined], mpp: float) -> npt.NDArray[np.uint8]:
     """Draw outlines of nuclei and a scale bar on a piece of the slide, enlarged `ZOOM` times.
 
     Parameters
     ----------
-    polygons
-        In pixels of `rgb`; holes are not drawn.
+    nuclei
+        Polygons in pixels of `rgb`; holes are not drawn.
     mpp
         um per pixel of `rgb`.
     """
-    bits = 4
     height, width = rgb.shape[:2]
     canvas = cv2.resize(rgb, (ZOOM * width, ZOOM * height), interpolation=cv2.INTER_CUBIC)
-    # Polygons have (0, 0) at the corner of the first pixel, cv2 at its centre.
-    rings = [
-        np.rint((np.asarray(polygon.exterior.coords)[:, :2] * ZOOM - 0.5) * 2**bits).astype(np.int32)
-        for polygon in polygons
-    ]
-    cv2.polylines(canvas, rings, isClosed=True, color=FIELD_OUTLINE, thickness=2, lineType=cv2.LINE_AA, shift=bits)
+    style = {"thickness": 2, "lineType": cv2.LINE_AA, "shift": _SUBPIXEL_BITS}
+    for polygons, colour in nuclei:
+        # Polygons have (0, 0) at the corner of the first pixel, cv2 at its centre.
+        rings = [
+            np.rint((np.asarray(polygon.exterior.coords)[:, :2] * ZOOM - 0.5) * 2**_SUBPIXEL_BITS).astype(np.int32)
+            for polygon in polygons
+        ]
+        cv2.polylines(canvas, rings, isClosed=True, color=colour, **style)
     picture = Image.fromarray(canvas)
     _draw_scale_bar(picture, mpp / ZOOM)
     return np.asarray(picture)

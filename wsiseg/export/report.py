@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from wsiseg.export.classes import class_keys, classes_section
 from wsiseg.export.markup import Histogram, Page, cards, document, draw_histogram, number, section, table, text
 from wsiseg.export.provenance import making_section, model_section, slide_section
 from wsiseg.export.trust import VERDICTS, findings, verdict
@@ -62,7 +63,8 @@ def render_report(summary: Mapping[str, Any], record: Mapping[str, Any], images:
         _trust(summary),
         _overview(summary, images),
         _gaps(summary),
-        _examples(images),
+        _examples(summary, images),
+        classes_section(summary),
         _areas(summary),
         _shapes(summary),
         _tiles(summary),
@@ -115,11 +117,15 @@ def _overview(summary: Mapping[str, Any], images: ReportImages) -> str:
         f"The slide with the density of its {summary['nuclei']:,} nuclei: the darker the blue, the more nuclei "
         "per mm² of tissue. The legend below the picture has the scale."
     )
+    alternative = "The slide, with a map of how dense the nuclei lie"
+    if "classes" in summary:
+        caption = f"The slide with its {summary['nuclei']:,} nuclei, each a dot in the colour of its class."
+        alternative = "The slide, with its nuclei in the colours of their classes"
     pixels = cv2.imdecode(np.frombuffer(images.overview, np.uint8), cv2.IMREAD_COLOR)
     if pixels is None:
         raise ValueError("the overview is not a PNG")
     rgb = np.asarray(pixels[..., ::-1], np.uint8)
-    picture = _picture(rgb, "The slide, with a map of how dense the nuclei lie", LONGEST_PX)
+    picture = _picture(rgb, alternative, LONGEST_PX)
     return section("Overview", f'<figure class="wide">{picture}<figcaption>{caption}</figcaption></figure>')
 
 
@@ -191,7 +197,7 @@ def _small_chart(name: str, distribution: Mapping[str, Any]) -> str:
     return f"<figure><figcaption>{title}</figcaption>{draw_histogram(chart)}</figure>"
 
 
-def _examples(images: ReportImages) -> str:
+def _examples(summary: Mapping[str, Any], images: ReportImages) -> str:
     """Show pieces of the slide at full zoom, kind by kind."""
     if not images.fields:
         return ""
@@ -206,7 +212,7 @@ def _examples(images: ReportImages) -> str:
         "nuclei have none? Those drawn at random show the slide as it is, the others its extremes. Places are "
         "pixels of the slide at full size.</p>"
     )
-    return f'<section class="examples"><h2>Examples</h2>{words}{rows}</section>'
+    return f'<section class="examples"><h2>Examples</h2>{words}{class_keys(summary)}{rows}</section>'
 
 
 def _example(field: Field) -> str:

@@ -87,7 +87,7 @@ def _searched(summary: Mapping[str, Any]) -> Finding:
         "Searched",
         f"{read:.4g} % of the tissue that was found{where}, {area:,.2f} mm². It touches {of_slide:.0f} % of the "
         "slide's squares; nuclei in the glass of these count too. Tissue as pale as glass is missed: the overview "
-        "has its outline in red.",
+        f"has its outline in {'black' if 'classes' in summary else 'red'}.",
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import shapely
 
-from wsiseg.export.field import Field, draw_field
+from wsiseg.export.field import FIELD_OUTLINE, Field, draw_field
 from wsiseg.geometry import Box
 from wsiseg.slides.sampling import read_box
 from wsiseg.tiling import BLOCK_TILES, Block
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from wsiseg.export.field import Outlined
     from wsiseg.run.finish import Numbered
     from wsiseg.run.plan import RunPlan
     from wsiseg.run.tally import Tally
@@ -42,7 +43,8 @@ def example_fields(plan: RunPlan, slide: Slide, tally: Tally, nuclei: Numbered) 
         box = Box(place[1] * side, place[0] * side, side, side).intersection(plan.frame.box)
         found = int(counts[place])
         caption = _caption(plan, box, found, float(probability[place]) / max(found, 1))
-        picture = draw_field(read_box(slide, plan.frame, box), _polygons(plan, nuclei, box), plan.bundle.spec.mpp)
+        outlined = _outlined(plan, nuclei, box)
+        picture = draw_field(read_box(slide, plan.frame, box), outlined, plan.bundle.spec.mpp)
         fields.append(Field(kind, caption, picture))
     return fields
 
@@ -96,16 +98,17 @@ def _caption(plan: RunPlan, box: Box, found: int, probability: float) -> str:
     return f"{density:,.0f} nuclei per mm² of picture ({found:,} in all){sure}; centre at x {x:,}, y {y:,}"
 
 
-def _polygons(plan: RunPlan, nuclei: Numbered, box: Box) -> npt.NDArray[np.object_]:
-    """Give the polygons that touch a box, in pixels of the box."""
+def _outlined(plan: RunPlan, nuclei: Numbered, box: Box) -> Iterator[Outlined]:
+    """Give the polygons that touch a box, in pixels of the box, and the colours of their classes."""
     corners = shapely.box(*plan.frame.to_level0(np.array([[box.x, box.y], [box.right, box.bottom]])).ravel())
-    found = [nuclei.store.read(block).polygon for block in _blocks_near(plan, box) if block in nuclei.first_ids]
-    polygons = np.concatenate([np.empty(0, object), *found])
-    near = polygons[shapely.intersects(polygons, corners)]
-    moved: npt.NDArray[np.object_] = shapely.transform(
-        near, lambda xy: plan.frame.from_level0(xy) - (box.x, box.y)
-    )
-    return moved
+    found = [nuclei.store.read(block) for block in _blocks_near(plan, box) if block in nuclei.first_ids]
+    polygons = np.concatenate([np.empty(0, object), *(block.polygon for block in found)])
+    values = np.concatenate([np.empty(0, np.uint8), *(block.class_value for block in found)])
+    near = shapely.intersects(polygons, corners)
+    moved = shapely.transform(polygons[near], lambda xy: plan.frame.from_level0(xy) - (box.x, box.y))
+    classes = plan.bundle.spec.classes
+    for one in classes:
+        yield moved[values[near] == one.value], one.color if len(classes) > 1 else FIELD_OUTLINE
 
 
 def _blocks_near(plan: RunPlan, box: Box) -> list[Block]:

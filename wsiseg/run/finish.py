@@ -10,8 +10,9 @@ import orjson
 
 from wsiseg import fsio
 from wsiseg.export import ExportHeader, load_exporter
+from wsiseg.export.ground import Ground
 from wsiseg.export.omezarr import MaskClass, StoreSpec, create_store
-from wsiseg.export.overview import draw_overview
+from wsiseg.export.overview import draw_classes, draw_density
 from wsiseg.export.parquet import read_nuclei
 from wsiseg.export.report import ReportImages, render_report
 from wsiseg.host import usable_cores
@@ -88,10 +89,10 @@ class Numbered:
             yield nuclei
             self.progress.advance()
 
-    def centroids(self) -> Iterator[npt.NDArray[np.float64]]:
-        """Give each block's centroids, (n, 2) level-0 (x, y)."""
+    def places(self) -> Iterator[tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]]:
+        """Give each block's centroids, (n, 2) level-0 (x, y), and its nuclei's class values."""
         for block in self.first_ids:
-            yield self.store.read_centroids(block)
+            yield self.store.read_places(block)
             self.progress.advance()
 
 
@@ -106,8 +107,8 @@ def write_tables(
     """Make tables and pages in the folder of an attempt; give them, and the content of the summary."""
     filled = sum(fact["nuclei"] > 0 for fact in nuclei.facts)
     nuclei.progress.stage("blocks", 2 * len(nuclei.first_ids) + filled)
-    tally = Tally(plan.grid)
     header, stem = _header(plan), attempt / "nuclei"
+    tally = Tally(plan.grid, header.classes)
     with meter.timed("tables"):
         tables = load_exporter("geoparquet")(nuclei.surrounded(plan.layout, tally), nuclei.total, stem, header)
         # From the table, which knows the neighbours.
@@ -166,13 +167,9 @@ def _write_pages(
     content: tuple[dict[str, Any], list[Field]],
 ) -> tuple[Path, ...]:
     """Write overview, summary and report."""
-    image, frame = picture
     summary, fields = content
     record = names.RunFolder(attempt.parent.parent).read_record()  # attempts lie in DIR/work
-    mpp = plan.info.checked_mpp().value
-    outline = plan.tissue.outline(mpp) if plan.tissue else []
-    rings = [np.asarray(ring.coords) for polygon in outline for ring in (polygon.exterior, *polygon.interiors)]
-    overview = draw_overview(image, frame, mpp, nuclei.centroids(), rings, _gaps(summary))
+    overview = _overview(plan, nuclei, picture, summary)
     pages = {
         names.OVERVIEW: overview,
         names.SUMMARY: orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE),
@@ -181,6 +178,17 @@ def _write_pages(
     for name, data in pages.items():
         fsio.write_atomic(fsio.partial_name(attempt / name), data)
     return tuple(attempt / name for name in pages)
+
+
+def _overview(plan: RunPlan, nuclei: Numbered, picture: Picture, summary: dict[str, Any]) -> bytes:
+    """Draw the overview: the density of nuclei of one class, or the classes of all nuclei."""
+    mpp = plan.info.checked_mpp().value
+    outline = plan.tissue.outline(mpp) if plan.tissue else []
+    rings = [np.asarray(ring.coords) for polygon in outline for ring in (polygon.exterior, *polygon.interiors)]
+    ground, classes = Ground(*picture, mpp, rings, _gaps(summary)), plan.bundle.spec.classes
+    if len(classes) > 1:
+        return draw_classes(ground, nuclei.places(), classes)
+    return draw_density(ground, (centroids for centroids, _ in nuclei.places()))
 
 
 def _gaps(summary: dict[str, Any]) -> list[npt.NDArray[np.float64]]:

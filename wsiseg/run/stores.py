@@ -17,7 +17,7 @@ import numpy as np
 from wsiseg import fsio
 from wsiseg.errors import ResourceError
 from wsiseg.instances import Planes
-from wsiseg.nuclei import Nuclei, centroids_from_bytes, pixels_from_bytes
+from wsiseg.nuclei import Nuclei, pixels_from_bytes, places_from_bytes
 from wsiseg.run.board import Board
 from wsiseg.run.ledger import MAPS, NUCLEI, Entry
 from wsiseg.run.tilefile import TileReader, join_tiles, pack_tile
@@ -177,7 +177,11 @@ class NucleiStore:
 
     def read_centroids(self, block: Block) -> npt.NDArray[np.float64]:
         """Give the centroids of a decoded block's nuclei: (n, 2) level-0 (x, y)."""
-        return centroids_from_bytes(self._bytes(block))
+        return self.read_places(block)[0]
+
+    def read_places(self, block: Block) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
+        """Give the centroids of a decoded block's nuclei, and their class values."""
+        return places_from_bytes(self._bytes(block))
 
     def _bytes(self, block: Block) -> bytes:
         return fsio.read(_path(self._work, NUCLEI, block.name))

@@ -62,6 +62,7 @@ def summarise(plan: RunPlan, facts: Collection[dict[str, int]], tally: Tally) ->
         "tissue_mm2": round(area, 6),
         "nuclei": tally.count,
         "nuclei_per_mm2": round(tally.count / area, 2) if area else None,
+        **tally.classes.summary(area),
         **tally.distributions(),
         "polygons": {
             "repaired": sum(fact["repaired"] for fact in facts),

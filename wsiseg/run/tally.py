@@ -6,9 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from wsiseg.run.classes import ClassTally
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
+    from wsiseg.models.bundle import ClassSpec
     from wsiseg.nuclei import Nuclei
     from wsiseg.tiling import TileGrid
 
@@ -70,8 +75,9 @@ class Distribution:
 class Tally:
     """What the summary, the overview and the report need to know of all nuclei."""
 
-    def __init__(self, grid: TileGrid) -> None:
+    def __init__(self, grid: TileGrid, classes: Sequence[ClassSpec]) -> None:
         self.count = 0
+        self.classes = ClassTally(classes)
         self.per_tile = np.zeros(grid.shape, np.int32)
         """(rows, columns) of the grid: nuclei anchored in each tile."""
         self._grid = grid
@@ -85,6 +91,7 @@ class Tally:
     def add(self, nuclei: Nuclei) -> None:
         """Take in the nuclei of one block."""
         self.count += len(nuclei)
+        self.classes.add(nuclei)
         columns, rows = (nuclei.anchor // self._grid.tile_px).T
         np.add.at(self.per_tile, (rows, columns), 1)
         np.add.at(self.probability, (rows, columns), nuclei.probability)
