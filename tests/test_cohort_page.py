@@ -16,7 +16,7 @@ from strict_html import StrictPage
 
 from wsiseg.cohort.page import PAGE, SHOWN, THUMBNAIL_BYTES, THUMBNAIL_PX, render_page, write_page
 from wsiseg.cohort.remedies import REMEDIES, remedy_for
-from wsiseg.cohort.table import CohortRow
+from wsiseg.cohort.table import ClassFigures, CohortRow
 from wsiseg.errors import CODES
 from wsiseg.export.overview import shrink_overview
 
@@ -84,6 +84,31 @@ def test_failures_come_first_with_code_meaning_remedy_and_message():
     ]
     positions = [text.index(part) for part in order]
     assert positions == sorted(positions)
+
+
+def classes_of(tumour, lymphocyte, stromal):
+    named = {"tumour": tumour, "lymphocyte": lymphocyte, "stromal": stromal}
+    return {"classes": tuple(ClassFigures(name, count, count / 2) for name, count in named.items())}
+
+
+def test_classes_are_counted_for_the_cohort_and_each_slide():
+    rows = [complete("a", **classes_of(5000, 600, 400)), failed("b"), complete("c", **classes_of(1000, 900, 100))]
+    found = page(rows)
+    assert "tumour 6,000 75.0 % 1,500" in found.text
+    assert "Stromal lymphocyte share: median 75.0 % of 2 slides" in found.text
+    assert "no clinical TIL score" in found.text
+    assert "tumour per mm² lymphocyte per mm² stromal per mm² Stromal lymphocyte share" in found.text
+    cells = {attrs["data-value"] for tag, attrs in found.tags if tag == "td" and "data-value" in attrs}
+    assert {"2500.0", "300.0", "200.0", "0.6", "0.9"} <= cells
+    assert "5,000 nuclei" in found.text
+
+
+def test_one_class_is_not_mentioned_and_hostile_names_stay_text():
+    assert "Classes" not in page([complete("a")]).text
+    names = page([complete("a", classes=(ClassFigures(HOSTILE, 4, 2.0), ClassFigures("other", 4, 2.0)))])
+    assert names.texts.count(HOSTILE.replace("\udcff", "?")) == 1
+    assert f"{HOSTILE.replace(chr(0xDCFF), '?')} per mm²" in names.text
+    assert "Stromal lymphocyte share" not in names.text
 
 
 def test_no_failure_no_alarm():

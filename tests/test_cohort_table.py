@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import orjson
@@ -15,7 +15,16 @@ from fake_runs import a_summary, write_run
 
 from wsiseg.cohort.book import SlideOutcome
 from wsiseg.cohort.listing import CohortSlide, Listing
-from wsiseg.cohort.table import SCHEMA, TABLE_CSV, TABLE_PARQUET, CohortRow, rows_of, tables_hold, write_tables
+from wsiseg.cohort.table import (
+    TABLE_CSV,
+    TABLE_PARQUET,
+    ClassFigures,
+    CohortRow,
+    rows_of,
+    table_schema,
+    tables_hold,
+    write_tables,
+)
 
 HEADER = (
     "id,slide,state,code,message,tissue_mm2,nuclei,nuclei_per_mm2,mean_area_um2,seconds,"
@@ -136,7 +145,8 @@ def test_the_csv_is_plain_utf8_with_empty_unknowns(tmp_path):
     write_tables(tmp_path, ROWS)
     text = (tmp_path / TABLE_CSV).read_text("utf-8")
     header, first, second = csv.reader(io.StringIO(text, newline=""))
-    assert ",".join(header) == HEADER == ",".join(field.name for field in fields(CohortRow))
+    assert ",".join(header) == HEADER
+    assert [*header, "classes"] == [field.name for field in fields(CohortRow)]
     assert first[:9] == ["a", 'x/ä,"1".svs', "complete", "", "", "0.875", "2800", "3200.0", "33.1"]
     message = r"two\nlines; and =a formula"  # a row is a line
     assert second == ["b", "b.svs", "failed", "E-BUG", message, "", "", "", "", "1.0", "", "", "", ""]
@@ -145,13 +155,54 @@ def test_the_csv_is_plain_utf8_with_empty_unknowns(tmp_path):
 def test_the_parquet_has_types_and_nulls(tmp_path):
     write_tables(tmp_path, ROWS)
     table = pq.read_table(tmp_path / TABLE_PARQUET)
-    assert table.schema.equals(SCHEMA)
+    assert table.schema.equals(table_schema(ROWS))
     assert table.schema.field("nuclei").type == pa.int64()
     assert table.schema.field("mpp").type == pa.float64()
     assert table.schema.field("code").type == pa.string()
     assert CohortRow(**table.to_pylist()[0]) == ROWS[0]
     assert table["nuclei"].to_pylist() == [2800, None]
     assert table["code"].to_pylist() == [None, "E-BUG"]
+
+
+TYPES = (ClassFigures("tumour or epithelial", 1000, 1250.5), ClassFigures("lymphocyte", 300, 400.0))
+TYPED = replace(DONE, classes=(*TYPES, ClassFigures("stromal", 100, None)))
+
+
+def test_classes_have_columns_of_their_own(tmp_path):
+    rows = (ROWS[1], TYPED)
+    write_tables(tmp_path, rows)
+    table = pq.read_table(tmp_path / TABLE_PARQUET)
+    text = (tmp_path / TABLE_CSV).read_text("utf-8")
+    header, failed, done = csv.reader(io.StringIO(text, newline=""))
+    more = [
+        "class_tumour_or_epithelial_nuclei",
+        "class_tumour_or_epithelial_per_mm2",
+        "class_lymphocyte_nuclei",
+        "class_lymphocyte_per_mm2",
+        "class_stromal_nuclei",
+        "class_stromal_per_mm2",
+        "stromal_lymphocyte_share",
+    ]
+    assert header == table.schema.names == HEADER.split(",") + more
+    assert done[-7:] == ["1000", "1250.5", "300", "400.0", "100", "", "0.75"]
+    assert failed[-7:] == [""] * 7
+    assert [table[name].to_pylist() for name in more[:2]] == [[None, 1000], [None, 1250.5]]
+    assert tables_hold(tmp_path, rows)
+    assert not tables_hold(tmp_path, (ROWS[1], DONE))
+
+
+def test_without_both_classes_there_is_no_share(tmp_path):
+    write_tables(tmp_path, [replace(DONE, classes=TYPES)])
+    assert pq.read_schema(tmp_path / TABLE_PARQUET).names[-1] == "class_lymphocyte_per_mm2"
+    none = replace(DONE, classes=(ClassFigures("lymphocyte", 0, 0.0), ClassFigures("stromal", 0, 0.0)))
+    assert none.stromal_lymphocyte_share is None
+
+
+def test_a_run_gives_the_figures_of_its_classes(tmp_path):
+    about = {"value": 3, "color": [1, 2, 3], "share": 0.5, "mean_probability": 0.9}
+    classes = [{**about, "name": "lymphocyte", "nuclei": 3, "nuclei_per_mm2": 4}]
+    write_run(tmp_path / "a", a_summary(classes=classes))
+    assert only_row(tmp_path).classes == (ClassFigures("lymphocyte", 3, 4.0),)
 
 
 def test_equal_rows_give_equal_bytes(tmp_path):

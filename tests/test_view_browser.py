@@ -298,3 +298,68 @@ def test_on_a_real_slide_outlines_are_drawn_where_the_geojson_has_them(browser, 
     near = shapely.multipoints(drawn)
     assert shapely.distance(shapely.points(polygons[number].exterior.coords), near).max() < 0.5
     assert area == pytest.approx(features[number]["properties"]["measurements"]["Area µm^2"], rel=1e-3)
+
+
+# -- several classes ----------------------------------------------------------------------------------------
+
+RED, GREEN, BLUE = ((200, 0, 0), (0, 160, 60), (60, 110, 220))
+"""Of the classes of `typed_toy`."""
+
+
+@pytest.fixture
+def typed_page(browser, typed_run):
+    complaints = []
+    with serving(typed_run.path) as server:
+        page = browser.new_page()
+        page.set_default_timeout(90_000)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(server.access.url)
+        page.wait_for_selector("#modes input", state="attached")
+        yield page
+        page.close()
+    assert complaints == []
+
+
+def columns_of(page, colour):
+    """Where on the screen, from left to right, pixels of about a colour lie."""
+    return np.argwhere(np.abs(viewer_pixels(page) - colour).sum(axis=2) < 90)[:, 1]
+
+
+def test_classes_have_their_colours_counts_and_switches_at_every_zoom(typed_page, typed_run):
+    page = typed_page
+    counts = np.bincount(pq.read_table(typed_run.path / "nuclei.parquet")["class_value"].to_numpy())
+    shown = page.inner_text("#class-switches").split("\n")
+    assert shown == [
+        "tumour or epithelial",
+        str(counts[3]),
+        "lymphocyte",
+        str(counts[1]),
+        "stromal",
+        str(counts[2]),
+    ]
+    for zoom in (0.2, 0.5):
+        go_to(page, 651, 555, zoom)
+        left, middle, right = (columns_of(page, colour) for colour in (GREEN, RED, BLUE))
+        assert min(len(left), len(middle), len(right)) > 100
+        assert left.mean() < middle.mean() < right.mean()
+        page.uncheck("#class-1")
+        settled(page)
+        assert len(columns_of(page, GREEN)) < 0.05 * len(left)
+        assert len(columns_of(page, RED)) > 0.9 * len(middle)
+        page.check("#class-1")
+        settled(page)
+
+
+def test_a_clicked_nucleus_tells_the_probability_of_each_class(typed_page, typed_run):
+    page = typed_page
+    row = pq.read_table(typed_run.path / "nuclei.parquet").to_pylist()[0]
+    go_to(page, row["centroid_x"], row["centroid_y"], 2)
+    page.locator("#viewer").click()
+    page.wait_for_selector("#measurements")
+    texts = page.locator("#measurements").inner_text().split("\n")
+    columns = ("probability_tumour_or_epithelial", "probability_lymphocyte", "probability_stromal")
+    for name, column in zip(("tumour or epithelial", "lymphocyte", "stromal"), columns, strict=True):
+        assert texts[texts.index(name) + 1] == f"{round(100 * row[column])} %"
+    assert texts[texts.index("Class") + 1] == row["class"]
+    page.uncheck(f"#class-{row['class_value']}")
+    assert page.locator("#measurements").count() == 0  # what is hidden is not selected

@@ -197,11 +197,12 @@ def test_a_nucleus_is_told_with_all_its_measurements(server, run):
     for name, value in nucleus["measurements"].items():
         assert value == pytest.approx(row[name])
     assert nucleus["bbox"] == list(row["bbox"].values())
+    assert nucleus["classes"] == []  # there is but one
 
 
 def test_density_counts_what_the_table_holds(server, run):
     density = told(server, "/slide/0/nuclei.json")["density"]
-    picture = image(server, "/slide/0/density.png").convert("RGBA")
+    picture = image(server, "/slide/0/density/1").convert("RGBA")
     cell_px = density["width"] / picture.width
     assert cell_px == pytest.approx(density["height"] / picture.height) == pytest.approx(80)  # 20 um
     assert density["top"] > 1000
@@ -209,11 +210,14 @@ def test_density_counts_what_the_table_holds(server, run):
 
 
 def test_density_puts_nuclei_where_they_are():
-    density = Density(Frame(1000, 500, 1.0, (100.0, 50.0)), 0.5)
-    density.add(np.array([[101.0, 51.0], [139.9, 51.0], [140.1, 51.0], [1099.0, 549.0], [5000.0, -9.0]]))
+    density = Density(Frame(1000, 500, 1.0, (100.0, 50.0)), 0.5, (7, 2))
+    centroids = np.array([[101.0, 51.0], [139.9, 51.0], [140.1, 51.0], [1099.0, 549.0], [5000.0, -9.0], [141, 51]])
+    density.add(centroids, np.array([7, 7, 7, 7, 7, 2], np.uint8))
     assert (density.frame.width, density.frame.height, density.frame.downsample) == (25, 13, 40)
-    assert (density.counts[0, 0], density.counts[0, 1], density.counts[12, 24]) == (2, 1, 1)
-    assert density.counts.sum() == 5
+    counts = density.counts[7]
+    assert (counts[0, 0], counts[0, 1], counts[12, 24]) == (2, 1, 1)
+    assert counts.sum() == 5
+    assert np.argwhere(density.counts[2]).tolist() == [[0, 1]]
 
 
 def many_nuclei(count, first_id, corner, extent, rng):
@@ -226,7 +230,7 @@ def many_nuclei(count, first_id, corner, extent, rng):
         id=np.arange(first_id, first_id + count, dtype=np.uint32),
         polygon=shapely.box(x - half, y - half, x + half, y + half, ccw=True),
         class_value=rng.integers(1, 3, count).astype(np.uint8),
-        class_probability=np.empty((count, 0), np.float32),
+        class_probability=np.full((count, 2), 0.5, np.float32),
         anchor=np.zeros((count, 2), np.int32),
         centroid_x=x,
         centroid_y=y,
@@ -245,7 +249,7 @@ def large(tmp_path_factory):
     (path,) = export_geoparquet(batches, 100_000, tmp_path_factory.mktemp("large") / "nuclei", header)
     partial_name(path).rename(path)
     seen = []
-    return pq.read_table(path), NucleiIndex(path, 0.5, seen.append), seen
+    return pq.read_table(path), NucleiIndex(path, 0.5, lambda centroids, _: seen.append(centroids)), seen
 
 
 def test_the_index_of_a_large_table_is_right_and_reads_only_what_a_tile_needs(large, monkeypatch):

@@ -19,8 +19,9 @@ import numpy as np
 
 from wsiseg import __version__, fsio
 from wsiseg.cohort.book import COMPLETE, FAILED, WAITING
+from wsiseg.cohort.classes import classes_section, has_share
 from wsiseg.cohort.remedies import remedy_for
-from wsiseg.cohort.table import DUPLICATE, GAPS, CohortRow
+from wsiseg.cohort.table import DUPLICATE, GAPS, CohortRow, class_names
 from wsiseg.errors import CODES
 from wsiseg.export.markup import (
     Histogram,
@@ -82,8 +83,8 @@ def render_page(name: str, rows: Sequence[CohortRow], thumbnails: Mapping[str, b
     style, script = (files("wsiseg.cohort").joinpath(file).read_text("utf-8") for file in ("page.css", "page.js"))
     page = Page(name, "Nuclei of a cohort", __version__, style, script)
     ordered = sorted(rows, key=lambda row: _ORDER.index(row.state))
-    sections = (_failures(rows), _notes(rows), _headline(rows), _distributions(rows), _slides(ordered, thumbnails))
-    return document(page, sections)
+    found = (_headline(rows), classes_section(rows), _distributions(rows))
+    return document(page, (_failures(rows), _notes(rows), *found, _slides(ordered, thumbnails)))
 
 
 def _count(rows: Sequence[CohortRow], *states: str) -> int:
@@ -216,12 +217,18 @@ _COLUMNS = (
 
 
 def _slides(rows: Sequence[CohortRow], thumbnails: Mapping[str, bytes]) -> str:
+    names, share = class_names(rows), has_share(rows)
+    more = [(f"{name} per mm²", "number") for name in names] + [("Stromal lymphocyte share", "number")] * share
     heads = "".join(
         f'<th scope="col" class="{kind}"><button type="button">{text(name)}</button></th>'
-        for name, kind in _COLUMNS
+        for name, kind in (*_COLUMNS, *more)
     )
     states = "".join(f"<option>{state}</option>" for state in _ORDER if _count(rows, state))
-    body = "\n".join(_slide(row, thumbnails.get(row.folder or "", b"")) for row in rows)
+    pictures = (thumbnails.get(row.folder or "", b"") for row in rows)
+    body = "\n".join(
+        f"{_slide(row, picture)}{_classes(row, names)}{_share(row) if share else ''}</tr>"
+        for row, picture in zip(rows, pictures, strict=True)
+    )
     return section(
         "Every slide",
         '<div id="find" hidden><label>Find <input type="search" placeholder="part of a name or code"></label>'
@@ -238,7 +245,7 @@ def _models(rows: Sequence[CohortRow]) -> str:
 
 
 def _slide(row: CohortRow, thumbnail: bytes) -> str:
-    """Give a slide's line of the table."""
+    """Give a slide's line of the table, without its end."""
     name = text(row.id)
     if row.state in (COMPLETE, GAPS) and row.folder:
         name = f'<a href="{text(quote(row.folder, errors="replace"))}/{REPORT}">{name}</a>'
@@ -258,8 +265,27 @@ def _slide(row: CohortRow, thumbnail: bytes) -> str:
         + _cell(row.mean_area_um2, 1)
         + _cell(row.mpp, 4, source)
         + _cell(row.seconds, 0)
-        + "</tr>"
     )
+
+
+def _classes(row: CohortRow, names: Sequence[str]) -> str:
+    """Give the density of each class, above the number of its nuclei."""
+    found = {one.name: one for one in row.classes}
+    cells = ""
+    for name in names:
+        one = found.get(name)
+        if one is None or one.nuclei_per_mm2 is None:
+            cells += "<td></td>"
+        else:
+            count = f'<span class="why">{one.nuclei:,} nuclei</span>'
+            cells += f'<td data-value="{one.nuclei_per_mm2!r}">{number(one.nuclei_per_mm2)}{count}</td>'
+    return cells
+
+
+def _share(row: CohortRow) -> str:
+    """Give the stromal lymphocyte share."""
+    share = row.stromal_lymphocyte_share
+    return "<td></td>" if share is None else f'<td data-value="{share!r}">{100 * share:.1f} %</td>'
 
 
 def _cell(value: float | None, digits: int, attributes: str = "") -> str:

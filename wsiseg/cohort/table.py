@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 from wsiseg import fsio
 from wsiseg.cohort.book import COMPLETE, FAILED, WAITING
 from wsiseg.errors import printable
+from wsiseg.export.table import column_names
+from wsiseg.run.classes import stromal_lymphocytes
 from wsiseg.run.folder import PERFORMANCE, SUMMARY
 from wsiseg.run.inspect import State, inspect_run
 
@@ -29,6 +31,15 @@ TABLE_CSV, TABLE_PARQUET = "cohort.csv", "cohort.parquet"
 
 GAPS, DUPLICATE = "complete-with-gaps", "duplicate"
 """States of a row beside those of a slide in the ledger."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassFigures:
+    """How many nuclei of a slide are of one class."""
+
+    name: str
+    nuclei: int
+    nuclei_per_mm2: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +66,16 @@ class CohortRow:
     model: str | None = None
     folder: str | None = None
     """The run directory, relative to the table's folder; None if there is none."""
+    classes: tuple[ClassFigures, ...] = ()
+    """Of a model with several classes; not a column, but two for each class."""
+
+    @property
+    def stromal_lymphocyte_share(self) -> float | None:
+        """Lymphocytes / (lymphocytes + stromal nuclei), where the model knows both and there are any."""
+        return stromal_lymphocytes({one.name: one.nuclei for one in self.classes}).get(SHARE)
 
 
+SHARE = "stromal_lymphocyte_share"
 _FLOATS = ("tissue_mm2", "nuclei_per_mm2", "mean_area_um2", "seconds", "mpp")
 _KNOWN = ("id", "slide", "state")
 _FORMULA = ("=", "+", "-", "@")
@@ -67,8 +86,34 @@ def _column(name: str) -> pa.Field:
     return pa.field(name, kind, nullable=name not in _KNOWN)
 
 
-SCHEMA = pa.schema([_column(field.name) for field in fields(CohortRow)])
-"""Columns of `cohort.parquet`, those of `CohortRow`."""
+_PLAIN = tuple(field.name for field in fields(CohortRow) if field.name != "classes")
+
+
+def class_names(rows: Sequence[CohortRow]) -> tuple[str, ...]:
+    """Name the classes of a cohort, whose slides all went through one model; none for a model with one."""
+    return next((tuple(one.name for one in row.classes) for row in rows if row.classes), ())
+
+
+def _class_columns(names: Sequence[str]) -> dict[str, pa.DataType]:
+    """Give the columns of classes: two for each, and the stromal lymphocyte share where it has a meaning."""
+    columns: dict[str, pa.DataType] = {}
+    for name in column_names(names):
+        columns |= {f"class_{name}_nuclei": pa.int64(), f"class_{name}_per_mm2": pa.float64()}
+    return columns | dict.fromkeys(stromal_lymphocytes(dict.fromkeys(names, 0)), pa.float64())
+
+
+def table_schema(rows: Sequence[CohortRow]) -> Any:  # noqa: ANN401 - pyarrow
+    """Give the columns of `cohort.parquet`: those of `CohortRow`, then those of its classes."""
+    more = [pa.field(name, kind) for name, kind in _class_columns(class_names(rows)).items()]
+    return pa.schema([*(_column(name) for name in _PLAIN), *more])
+
+
+def _values(row: CohortRow, names: Sequence[str]) -> list[Any]:
+    """Give the values of a row, in the order of `table_schema`."""
+    found = {one.name: (one.nuclei, one.nuclei_per_mm2) for one in row.classes}
+    classes = [value for name in names for value in found.get(name, (None, None))]
+    share = [row.stromal_lymphocyte_share] * len(stromal_lymphocytes(dict.fromkeys(names, 0)))
+    return [*(getattr(row, name) for name in _PLAIN), *classes, *share]
 
 
 def rows_of(out: Path, listing: Listing, outcomes: Mapping[str, SlideOutcome]) -> tuple[CohortRow, ...]:
@@ -92,8 +137,9 @@ def rows_of(out: Path, listing: Listing, outcomes: Mapping[str, SlideOutcome]) -
 
 def write_tables(out: Path, rows: Sequence[CohortRow]) -> None:
     """Write `cohort.parquet`, then `cohort.csv` (UTF-8; empty is unknown); equal rows give equal bytes."""
-    columns = zip(*map(astuple, rows), strict=True) if rows else ([] for _ in SCHEMA.names)
-    table = pa.table([pa.array(column, kind) for column, kind in zip(columns, SCHEMA.types, strict=True)], SCHEMA)
+    schema, names = table_schema(rows), class_names(rows)
+    columns = zip(*(_values(row, names) for row in rows), strict=True) if rows else ([] for _ in schema.names)
+    table = pa.table([pa.array(column, kind) for column, kind in zip(columns, schema.types, strict=True)], schema)
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     fsio.write_atomic(out / TABLE_PARQUET, buffer.getbuffer())
@@ -110,8 +156,9 @@ def tables_hold(out: Path, rows: Sequence[CohortRow]) -> bool:
 def _as_csv(rows: Sequence[CohortRow]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(SCHEMA.names)
-    writer.writerows([_cell(value) for value in astuple(row)] for row in rows)
+    writer.writerow(table_schema(rows).names)
+    names = class_names(rows)
+    writer.writerows([_cell(value) for value in _values(row, names)] for row in rows)
     return text.getvalue().encode()
 
 
@@ -174,6 +221,10 @@ def _figures(summary: Mapping[str, Any]) -> dict[str, Any]:
         "mpp": _float(slide["mpp"]),
         "mpp_source": slide["mpp_source"],
         "model": f"{model['name']} {model['version']}",
+        "classes": tuple(
+            ClassFigures(one["name"], one["nuclei"], _float(one["nuclei_per_mm2"]))
+            for one in summary.get("classes", ())
+        ),
     }
 
 

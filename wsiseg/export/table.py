@@ -6,7 +6,7 @@ Coordinates are level-0 pixels of the slide, x right and y down; the anchor alon
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -41,8 +41,16 @@ def column_names(names: Iterable[str]) -> list[str]:
     return found
 
 
-def class_columns(classes: Sequence[ClassSpec]) -> list[str]:
-    """Name the columns of the classes' probabilities; there are none for one class."""
+class Named(Protocol):
+    """A class of a bundle, or of a mask."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+
+def class_columns(classes: Sequence[Named]) -> list[str]:
+    """Name the columns of the classes' probabilities, in the bundle's order; there are none for one class."""
     if len(classes) == 1:
         return []
     return [f"probability_{name}" for name in column_names(one.name for one in classes)]

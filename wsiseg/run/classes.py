@@ -66,12 +66,19 @@ class ClassTally:
             for one, count, summed in zip(self._classes, counts, self._probability.tolist(), strict=True)
         ]
         by_name = {one.name: count for one, count in zip(self._classes, counts, strict=True)}
-        return {"classes": classes, **_stromal_lymphocytes(by_name)}
+        return {"classes": classes, **stromal_lymphocytes(by_name)}
 
 
-def _stromal_lymphocytes(counts: Mapping[str, int]) -> dict[str, Any]:
+def stromal_lymphocytes(counts: Mapping[str, int]) -> dict[str, float | None]:
     """Give lymphocytes / (lymphocytes + stromal nuclei), where the model knows both; None where there are none.
 
+    Parameters
+    ----------
+    counts
+        Nuclei by the name of their class.
+
+    Notes
+    -----
     It counts nuclei wherever they lie. Clinical scores of tumour-infiltrating lymphocytes are something else: the
     share of the stroma's area that they cover, as a pathologist reads it (Salgado et al., Ann Oncol 26, 2015).
     """

@@ -1,9 +1,9 @@
-"""Nuclei too small to see, as a density: one small picture for a whole slide. Knows no table and no slide."""
+"""Nuclei too small to see, as densities: a small picture a class. Knows no table and no slide."""
 
 from __future__ import annotations
 
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -12,6 +12,8 @@ from wsiseg.geometry import Frame
 from wsiseg.view.pictures import as_png
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
 CELL_UM = 20.0
@@ -29,11 +31,12 @@ STOPS = (
     (34, 94, 168),
     (12, 44, 132),
 )
-"""Colours from few nuclei to many (ColorBrewer's YlGnBu): no hue of H&E, readable without colour vision."""
+"""Of one class, colours from few nuclei to many (ColorBrewer's YlGnBu): no hue of H&E, readable without colour
+vision. Of several, each fades from nothing into its own colour."""
 
 
 class Density:
-    """Counts nuclei in cells over an area.
+    """Counts nuclei of each class in cells over an area.
 
     Parameters
     ----------
@@ -41,33 +44,55 @@ class Density:
         The plane of level 0 that is covered.
     mpp
         um per pixel of level 0.
+    values
+        Of the classes.
     """
 
-    def __init__(self, area: Frame, mpp: float) -> None:
+    def __init__(self, area: Frame, mpp: float, values: Sequence[int]) -> None:
         cell = max(CELL_UM / mpp, max(area.shape) / LARGEST_PX, 1.0)
         self.frame = Frame(ceil(area.width / cell), ceil(area.height / cell), cell, area.origin)
-        self.counts = np.zeros(self.frame.shape, np.uint32)
+        self.counts = {value: np.zeros(self.frame.shape, np.uint32) for value in values}
         self._cell_mm2 = (cell * mpp / 1000) ** 2
 
-    def add(self, centroids: npt.NDArray[np.float64]) -> None:
-        """Count nuclei by their centroids, (n, 2) level-0 (x, y); one outside counts at the edge."""
+    def add(self, centroids: npt.NDArray[np.float64], values: npt.NDArray[np.uint8]) -> None:
+        """Count nuclei by their centroids, (n, 2) level-0 (x, y), and classes; one outside counts at the edge."""
         x, y = np.floor(self.frame.from_level0(centroids)).astype(np.int64).T
         x, y = np.clip(x, 0, self.frame.width - 1), np.clip(y, 0, self.frame.height - 1)
-        flat = np.bincount(y * self.frame.width + x, minlength=self.counts.size)
-        self.counts += flat.reshape(self.counts.shape).astype(np.uint32)
+        for value, counts in self.counts.items():
+            flat = np.bincount((y * self.frame.width + x)[values == value], minlength=counts.size)
+            counts += flat.reshape(counts.shape).astype(np.uint32)
 
-    def picture(self) -> tuple[bytes, float]:
-        """Give the density as PNG, transparent where there is none, and the nuclei per mm2 at its darkest."""
-        blurred = cv2.GaussianBlur(self.counts.astype(np.float32), (0, 0), BLUR_CELLS) / self._cell_mm2
-        found = blurred[self.counts > 0]
+    def pictures(self, colours: Sequence[tuple[int, int, int]]) -> tuple[dict[int, bytes], float]:
+        """Give each class' density as PNG, transparent where there is none.
+
+        Parameters
+        ----------
+        colours
+            Of the classes; not used for a single one.
+
+        Returns
+        -------
+        The pictures by class value, and the nuclei per mm2, of all classes, from which on a colour is full.
+        """
+        total = sum(self.counts.values(), np.zeros(self.frame.shape, np.uint32))
+        found = self._blurred(total)[total > 0]
         top = float(np.percentile(found, 99)) if len(found) else 1.0
-        indices = np.clip(np.rint(blurred / top * 255), 0, 255).astype(np.uint8)
-        return as_png(indices, _scale()), top
+        scales = [_scale((colour, colour)) for colour in colours] if len(colours) > 1 else [_scale(STOPS)]
+        pictures = {}
+        for (value, counts), scale in zip(self.counts.items(), scales, strict=True):
+            indices = np.clip(np.rint(self._blurred(counts) / top * 255), 0, 255).astype(np.uint8)
+            pictures[value] = as_png(indices, scale)
+        return pictures, top
+
+    def _blurred(self, counts: npt.NDArray[np.uint32]) -> npt.NDArray[np.floating[Any]]:
+        """Give nuclei per mm2 around each cell."""
+        blurred: npt.NDArray[np.floating[Any]] = cv2.GaussianBlur(counts.astype(np.float32), (0, 0), BLUR_CELLS)
+        return blurred / self._cell_mm2
 
 
-def _scale() -> list[tuple[int, int, int, int]]:
+def _scale(stops: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int, int]]:
     """Give 256 colours, from nothing over the first stop to the last; the lower half fades in."""
-    places, stops = np.linspace(0, 1, 256), np.linspace(0, 1, len(STOPS))
-    channels = [np.rint(np.interp(places, stops, channel)).astype(int) for channel in np.transpose(STOPS)]
+    places, marks = np.linspace(0, 1, 256), np.linspace(0, 1, len(stops))
+    channels = [np.rint(np.interp(places, marks, channel)).astype(int) for channel in np.transpose(stops)]
     alpha = np.rint(np.clip(places * 2, 0, 1) * 255).astype(int)
     return [tuple(row) for row in np.stack([*channels, alpha], 1).tolist()]

@@ -81,6 +81,7 @@ def _frame(facts: dict[str, Any]) -> tuple[Frame, float]:
 
 
 def _classes(label: dict[str, Any]) -> tuple[MaskClass, ...]:
+    """Give the classes in the bundle's order."""
     colours = {one["label-value"]: tuple(one["rgba"][:3]) for one in label["colors"]}
     named = {one["label-value"]: str(one["class"]) for one in label["properties"]}
-    return tuple(MaskClass(value, named[value], colours[value]) for value in sorted(named) if 0 < value < UNKNOWN)
+    return tuple(MaskClass(value, named[value], rgb) for value, rgb in colours.items() if 0 < value < UNKNOWN)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    Watch = Callable[[npt.NDArray[np.float64], npt.NDArray[np.uint8]], None]
+
 TILE_UM = 256.0
 """Side of a tile, about: some hundred nuclei."""
 LARGEST_CACHE_BYTES = 128 * 2**20
@@ -48,7 +50,7 @@ class NucleiIndex:
     mpp
         um per pixel of level 0.
     watch
-        Called with (n, 2) level-0 centroids, until it had all.
+        Called with (n, 2) level-0 centroids and (n,) class values, until it had all.
 
     Raises
     ------
@@ -56,7 +58,7 @@ class NucleiIndex:
         E-DAMAGED: this is not a table that wsiseg writes.
     """
 
-    def __init__(self, path: Path, mpp: float, watch: Callable[[npt.NDArray[np.float64]], None]) -> None:
+    def __init__(self, path: Path, mpp: float, watch: Watch) -> None:
         self._path = path
         self.side_px = 2 ** max(round(np.log2(TILE_UM / mpp)), 4)
         """Side of a tile, level-0 px: a power of two, near `TILE_UM`."""
@@ -89,7 +91,7 @@ class NucleiIndex:
     def _build(
         self,
         file: Any,  # noqa: ANN401 - pyarrow has no types
-        watch: Callable[[npt.NDArray[np.float64]], None],
+        watch: Watch,
     ) -> dict[str, tuple[float, float]]:
         """Read what places nuclei, all row groups once; give the ranges of the columns that colour them."""
         tiles: dict[tuple[int, int], list[int]] = {}
@@ -100,16 +102,17 @@ class NucleiIndex:
             table = file.read_row_groups(list(groups), columns=columns)
             lengths = [file.metadata.row_group(group).num_rows for group in groups]
             centroids = np.stack([table["centroid_x"].to_numpy(), table["centroid_y"].to_numpy()], axis=1)
-            watch(centroids)
+            values = table["class_value"].to_numpy()
+            watch(centroids, values)
             places, ids = np.floor(centroids / self.side_px).astype(np.int64), table["id"].to_numpy()
             for group, stop in zip(groups, np.cumsum(lengths).tolist(), strict=True):
                 rows = slice(stop - lengths[group - begin], stop)
                 for place in np.unique(places[rows], axis=0).tolist():
                     tiles.setdefault((place[0], place[1]), []).append(group)
                 self._ids.append((int(ids[rows].min(initial=2**32 - 1)), int(ids[rows].max(initial=0))))
-            self.class_counts += np.bincount(table["class_value"].to_numpy(), minlength=256)
-            for name, values in scaled.items():
-                values.append(table[name].to_numpy())
+            self.class_counts += np.bincount(values, minlength=256)
+            for name, found in scaled.items():
+                found.append(table[name].to_numpy())
         self._tiles = {place: tuple(groups) for place, groups in tiles.items()}
         return {name: _range(values) for name, values in scaled.items()}
 

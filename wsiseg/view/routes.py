@@ -30,6 +30,7 @@ STATIC = {
     "nuclei.js": _JS,
     "outlines.js": _JS,
     "colours.js": _JS,
+    "classes.js": _JS,
     "marks.js": _JS,
     "place.js": _JS,
     "scale-bar.js": _JS,
@@ -44,6 +45,7 @@ _PATH = re.compile(
     r"/(?:static/(?P<static>[a-z.-]{1,40})|slides\.json|slide/(?P<number>[0-9]{1,6})/(?P<rest>[a-z0-9/._-]{0,60}))?"
 )
 _TILE = re.compile(r"(picture|mask)/([0-9]{1,2})/([0-9]{1,6})_([0-9]{1,6})")
+_DENSITY = re.compile(r"density/([0-9]{1,3})")
 _NUCLEI = re.compile(r"nuclei/([0-9]{1,6})_([0-9]{1,6})")
 _NUCLEUS = re.compile(r"nucleus/([0-9]{1,10})")
 
@@ -87,18 +89,20 @@ class Routes:
             "about.json": lambda: _json({**run.about(), "cohort": self._library.cohort}),
             "nuclei.json": lambda: _json(run.about_nuclei()),
             "outline.json": lambda: _json(run.outline()),
-            "density.png": lambda: Answer(run.indexed()[1], "image/png"),
         }
         with self._working:
             if rest in fixed:
                 return fixed[rest]()
             if found := _TILE.fullmatch(rest):
                 return _tile(run, found[1], *(int(part) for part in found.groups()[1:]))
+            if found := _DENSITY.fullmatch(rest):
+                png = run.indexed()[1].get(int(found[1]))
+                return MISSING if png is None else Answer(png, "image/png")
             if found := _NUCLEI.fullmatch(rest):
                 data = run.indexed()[0].tile(int(found[1]), int(found[2]))
                 return Answer(data, "application/octet-stream")
             if found := _NUCLEUS.fullmatch(rest):
-                nucleus = run.indexed()[0].nucleus(int(found[1]))
+                nucleus = run.nucleus(int(found[1]))
                 return MISSING if nucleus is None else _json(nucleus)
         return MISSING
 

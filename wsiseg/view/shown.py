@@ -11,6 +11,7 @@ import orjson
 
 from wsiseg import fsio
 from wsiseg.errors import DamageError, OutputError, SlideError, WsisegError
+from wsiseg.export.table import class_columns
 from wsiseg.geometry import Frame
 from wsiseg.run.folder import MASKS, PARQUET, SUMMARY
 from wsiseg.slides import PatchedSlide, fingerprint, open_slide
@@ -49,18 +50,21 @@ class Shown:
         self._once = threading.Lock()
 
     @cached_property
-    def _indexed(self) -> tuple[NucleiIndex, bytes, dict[str, Any]]:
+    def _indexed(self) -> tuple[NucleiIndex, dict[int, bytes], dict[str, Any]]:
         mask = self.masks.frame
         side = mask.downsample
         area = Frame(max(round(mask.width * side), 1), max(round(mask.height * side), 1), 1.0, mask.origin)
-        density = Density(area, self.masks.mpp)
+        classes = self.masks.classes
+        density = Density(area, self.masks.mpp, [one.value for one in classes])
         index = NucleiIndex(self._folder / PARQUET, self.masks.mpp, density.add)
-        picture, top = density.picture()
-        cells = density.frame
-        return index, picture, {**_plane(cells), "top": round(top)}
+        pictures, top = density.pictures([one.rgb for one in classes])
+        return index, pictures, {**_plane(density.frame), "top": round(top)}
 
-    def indexed(self) -> tuple[NucleiIndex, bytes, dict[str, Any]]:
-        """Give the nuclei by place, their density as PNG and what it shows; the first to ask makes the index."""
+    def indexed(self) -> tuple[NucleiIndex, dict[int, bytes], dict[str, Any]]:
+        """Give the nuclei by place, the density of each class as PNG, and what these show.
+
+        The first to ask makes the index.
+        """
         with self._once:
             return self._indexed
 
@@ -96,6 +100,22 @@ class Shown:
             },
             "density": density,
         }
+
+    def nucleus(self, number: int) -> dict[str, Any] | None:
+        """Give all that is known of the nucleus of an id, as JSON values; None without one.
+
+        Its `measurements`, its `bbox` in level-0 pixels, and the probability of each class that it may be of.
+        """
+        found = self.indexed()[0].nucleus(number)
+        if found is None:
+            return None
+        columns, measurements = class_columns(self.masks.classes), found["measurements"]
+        classes = [
+            {"value": one.value, "probability": measurements.pop(column)}
+            for one, column in zip(self.masks.classes, columns, strict=False)
+            if column in measurements
+        ]
+        return {**found, "classes": classes}
 
     def outline(self) -> list[list[list[float]]]:
         """Give the rings around the tissue that the run looked at, as level-0 (x, y); none if that is not known.

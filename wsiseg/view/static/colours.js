@@ -1,6 +1,6 @@
 // Colours of nuclei: by class, or by a measurement in steps of a scale; and the legend that explains them.
 
-import { byId, count, element, number } from "./page.js";
+import { byId, count, css, element, number } from "./page.js";
 
 // From blue over green to yellow: apart in brightness, so readable without colour vision, and of no stain.
 const STOPS = [[70, 100, 255], [0, 160, 235], [0, 190, 150], [120, 215, 60], [255, 232, 40]];
@@ -11,8 +11,6 @@ function onScale(share) {
   const low = Math.min(Math.floor(place), STOPS.length - 2);
   return STOPS[low].map((value, i) => Math.round(value + (STOPS[low + 1][i] - value) * (place - low)));
 }
-
-const css = (rgb) => `rgb(${rgb.join(" ")})`;
 
 class ByClass {
   constructor(classes, counts) {
@@ -30,6 +28,7 @@ class ByClass {
   }
 
   legend() {
+    if (this.classes.length > 1) return []; // the switches of the classes explain them
     return this.classes.map(({ value, name }) => {
       const swatch = element("span", { className: "swatch" });
       swatch.style.background = this.colour(value);
@@ -71,8 +70,10 @@ function ends(low, high) {
 
 const DENSITY = ["#ffffcc", "#c7e9b4", "#7fcdbb", "#41b6c4", "#1d91c0", "#225ea8", "#0c2c84"];
 
-export function densityLegend(top) {
-  return [ramp(DENSITY), ends("0", `${count(Number(top.toPrecision(2)))} nuclei per mm²`)];
+export function densityLegend(top, classes) {
+  const most = `${count(Number(top.toPrecision(2)))} nuclei per mm²`;
+  if (classes.length > 1) return [element("p", { className: "quiet" }, `The fuller a colour, the denser its class; full from ${most} on.`)];
+  return [ramp(DENSITY), ends("0", most)];
 }
 
 // The ways to colour nuclei, by the name of their button.

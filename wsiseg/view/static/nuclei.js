@@ -17,10 +17,21 @@ export class NucleiLayer {
     this.wanted = [];
     this.running = 0;
     this.mode = null;
+    this.shows = () => true;
   }
 
   colourBy(mode) {
     this.mode = mode;
+    this.forgetPaths();
+  }
+
+  // `shows` tells of a class' value whether its nuclei are to be seen.
+  showOnly(shows) {
+    this.shows = shows;
+    this.forgetPaths();
+  }
+
+  forgetPaths() {
     for (const tile of this.tiles.values()) tile.paths = new Map();
     this.redraw();
   }
@@ -113,6 +124,7 @@ export class NucleiLayer {
       const byKey = new Map();
       const { outlines } = tile;
       for (let index = 0; index < outlines.length; index++) {
+        if (!this.shows(outlines.classValue[index])) continue;
         const key = this.mode.key(outlines, index);
         if (!byKey.has(key)) byKey.set(key, new Path2D());
         outlines.trace(byKey.get(key), index, step);
@@ -129,7 +141,7 @@ export class NucleiLayer {
       for (const dx of [0, -this.margin, this.margin]) {
         const tile = this.tiles.get(`${Math.floor((x + dx) / this.side)}_${Math.floor((y + dy) / this.side)}`);
         const index = tile?.outlines?.at(x - tile.column * this.side, y - tile.row * this.side) ?? -1;
-        if (index >= 0) return { id: tile.outlines.id[index], tile, index };
+        if (index >= 0 && this.shows(tile.outlines.classValue[index])) return { id: tile.outlines.id[index], tile, index };
       }
     }
     return null;

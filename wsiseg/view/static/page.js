@@ -13,6 +13,8 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
+export const css = (rgb) => `rgb(${rgb.join(" ")})`;
+
 export const byId = (id) => document.getElementById(id);
 
 export function count(value) {

@@ -1,5 +1,6 @@
 // The page of one slide: puts layers, controls and panels together.
 
+import { ClassSwitches } from "./classes.js";
 import { chooser, densityLegend, modes } from "./colours.js";
 import { addImage, LayerControls, tileSource } from "./layers.js";
 import { Marks } from "./marks.js";
@@ -22,6 +23,7 @@ class SlidePage {
     this.controls = new LayerControls(byId("layers"), () => this.update());
     this.canvas = element("canvas", { className: "outlines" });
     this.images = {};
+    this.densities = new Map(); // by class value
     this.nuclei = null;
     this.selected = null;
     this.frame = 0;
@@ -59,18 +61,28 @@ class SlidePage {
     this.controls.add("nuclei", "Nuclei", { on: true, opacity: 1, hint: "Reading the table …" });
     this.controls.add("mask", "Mask", { on: false, opacity: 0.5 });
     this.controls.add("marks", "Tissue and gaps", { on: true, opacity: 1 });
+    this.switches = new ClassSwitches(this.about.classes, () => this.showClasses());
   }
 
   async addNuclei() {
     const { about } = this;
     this.table = await fetched("nuclei.json");
-    const picture = { type: "image", url: "density.png", buildPyramid: false };
-    this.images.density = await addImage(this.world, picture, this.table.density, 0);
+    this.switches.showCounts(this.table.classes);
+    for (const { value } of about.classes) {
+      const picture = { type: "image", url: `density/${value}`, buildPyramid: false };
+      this.densities.set(value, await addImage(this.world, picture, this.table.density, 0));
+    }
     this.nuclei = new NucleiLayer(this.world, this.table, about.mpp, () => this.redraw());
     this.modes = modes(about, this.table);
     const names = [...this.modes.keys()];
     chooser(names, (name) => this.colourBy(name));
     this.colourBy(names[0]);
+    this.showClasses();
+  }
+
+  showClasses() {
+    this.nuclei?.showOnly((value) => this.switches.shows(value));
+    if (this.selected && !this.switches.shows(this.selected.tile.outlines.classValue[this.selected.index])) this.unselect();
     this.update();
   }
 
@@ -94,7 +106,7 @@ class SlidePage {
   explain() {
     if (!this.nuclei) return;
     const near = this.near;
-    byId("legend").replaceChildren(...(near ? this.mode.legend() : densityLegend(this.table.density.top)));
+    byId("legend").replaceChildren(...(near ? this.mode.legend() : densityLegend(this.table.density.top, this.about.classes)));
     byId("hint-nuclei").textContent = near ? "Shown as outlines." : "Shown as density; zoom in to see outlines.";
     document.body.classList.toggle("near", near);
   }
@@ -151,7 +163,9 @@ class SlidePage {
     const { images, controls } = this;
     images.slide?.setOpacity(controls.opacity("slide"));
     images.mask?.setOpacity(controls.opacity("mask"));
-    images.density?.setOpacity(this.near ? 0 : 0.7 * controls.opacity("nuclei"));
+    for (const [value, image] of this.densities) {
+      image.setOpacity(this.near || !this.switches.shows(value) ? 0 : 0.7 * controls.opacity("nuclei"));
+    }
     this.redraw();
   }
 
@@ -207,7 +221,7 @@ class SlidePage {
   async describeNucleus(id) {
     try {
       const nucleus = await fetched(`nucleus/${id}`);
-      showNucleus(nucleus);
+      showNucleus(nucleus, this.about.classes);
       return nucleus;
     } catch (error) {
       showText(String(error.message).startsWith("404") ? `There is no nucleus ${id}.` : error.message);
