@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from wsiseg.models.bundle import load_bundle
-from wsiseg.models.facts import Figure, figures, known_failures, trained_on
+from wsiseg.models.facts import Figure, figures, known_failures, trained_for, trained_on
 
 
 def test_the_shipped_bundle_tells_of_its_tests_and_failures():
@@ -20,6 +20,20 @@ def test_the_shipped_bundle_tells_of_its_tests_and_failures():
     assert len(failures) >= 4
     assert failures[0].startswith("Dark, purple, low-contrast slides: pale nuclei are missed.")
     assert not any(mark in failure for failure in failures for mark in "*`\n")
+
+
+def test_a_bundle_with_types_tells_of_both_trainings():
+    def training(folder, steps):
+        sources = [{"folder": folder, "share": 1.0}]
+        return {"steps": steps, "config": {"sources": sources, "schedule": {"batch": 8, "crop_px": 64}}}
+
+    spec = replace(
+        load_bundle("nuclei-050").spec, training=training("dots", 30) | {"outlines": training("rims", 9)}
+    )
+    assert trained_on(spec) == "rims; types: dots"
+    assert trained_for(spec) == "9 steps of 8 crops of 64 px; types: 30 steps of 8 crops of 64 px"
+    odd = replace(spec, training=training("dots", 30) | {"outlines": [7]})
+    assert trained_on(odd) == "dots"
 
 
 GOOD = {"data": "mine", "split": "test", "nuclei_true": 7, "pooled": {"precision": 0.5, "recall": 1}}

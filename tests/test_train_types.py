@@ -25,6 +25,7 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     write_fields(folder / "discs")
     changes = {"encoder": "mobilenet_v2", "decoder_channels": (8, 8, 8, 8, 8), "head": "nuclei", "mpp": 0.5}
+    changes["training"] = {"steps": 5}
     write_model(folder / "outlines", **changes)
     return folder
 
@@ -49,6 +50,7 @@ def test_only_the_types_are_learned(data, trained):
     encoder = after.types.encoder.state_dict()
     changed = [not torch.equal(value, encoder[name]) for name, value in before.encoder.state_dict().items()]
     assert any(changed)
+    assert bundle.spec.training["outlines"] == {"steps": 5}
 
 
 def test_a_killed_training_of_types_continues_to_the_same_files(data, trained, tmp_path):
@@ -66,6 +68,7 @@ def test_types_can_be_learned_anew_on_the_outlines_of_a_bundle_with_types(data, 
     again = train(read(tmp_path, text), tmp_path / "out", data, "cpu").bundle
     stored = [load_file(one.folder / "weights.safetensors") for one in (bundle, again)]
     assert all(torch.equal(stored[0][name], stored[1][name]) for name in stored[0] if name.startswith("outlines."))
+    assert again.spec.training["outlines"] == {"steps": 5}
 
 
 def test_each_nucleus_weighs_the_same_and_the_background_nothing(data, task):

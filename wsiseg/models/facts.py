@@ -50,8 +50,13 @@ def began_with(spec: ModelSpec) -> str:
 
 def trained_on(spec: ModelSpec) -> str:
     """Name a training's data folders, each with its share of the crops; empty where the bundle does not tell."""
+    own, outlines = _folders(spec.training), _folders(spec.training.get("outlines", {}))
+    return f"{outlines}; types: {own}" if own and outlines else own
+
+
+def _folders(training: Any) -> str:  # noqa: ANN401 - any JSON value
     try:
-        sources: list[dict[str, Any]] = spec.training["config"]["sources"]
+        sources: list[dict[str, Any]] = training["config"]["sources"]
         shares = {str(source["folder"]): float(source["share"]) for source in sources}
         percent = {folder: 100 * share / sum(shares.values()) for folder, share in shares.items()}
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
@@ -63,9 +68,14 @@ def trained_on(spec: ModelSpec) -> str:
 
 def trained_for(spec: ModelSpec) -> str:
     """Say how many steps of which crops a training took; empty where the bundle does not tell."""
+    own, outlines = _steps(spec.training), _steps(spec.training.get("outlines", {}))
+    return f"{outlines}; types: {own}" if own and outlines else own
+
+
+def _steps(training: Any) -> str:  # noqa: ANN401 - any JSON value
     try:
-        schedule = spec.training["config"]["schedule"]
-        return f"{spec.training['steps']:,} steps of {schedule['batch']} crops of {schedule['crop_px']} px"
+        schedule = training["config"]["schedule"]
+        return f"{training['steps']:,} steps of {schedule['batch']} crops of {schedule['crop_px']} px"
     except (KeyError, TypeError, ValueError):
         return ""
 

@@ -65,6 +65,7 @@ def export_bundle(
             "history": state["epochs"]["rows"],
             "numerics": state["numerics"],
             "config": config.as_dict(),
+            **({"outlines": state["outlines"]} if "outlines" in state else {}),
         },
         metrics=dict(metrics or {}),
     )

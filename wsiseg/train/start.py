@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wsiseg.errors import SettingsError
 from wsiseg.models.bundle import bundle_names, load_bundle
@@ -44,6 +44,15 @@ def start_network(config: TrainConfig, root: Path) -> nn.Module:
     elif model.encoder_weights:
         load_encoder_weights(network, root / model.encoder_weights)
     return network
+
+
+def kept_training(config: TrainConfig, root: Path) -> dict[str, Any]:
+    """Give what the bundle tells of its training whose outlines are kept; empty where all is learned."""
+    model = config.model
+    if not model.types:
+        return {}
+    training = load_bundle(_place(model.start_from, root)).spec.training
+    return dict(training.get("outlines", training))
 
 
 def _with_types(config: TrainConfig, root: Path) -> nn.Module:

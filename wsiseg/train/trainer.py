@@ -11,7 +11,7 @@ from wsiseg.host import keep_freed_memory
 from wsiseg.models.network import stored_tensors
 from wsiseg.train.optimiser import depthwise_in_fp32, make_optimiser, rate_at, training_dtype
 from wsiseg.train.pixels import normalised, targets_and_weight
-from wsiseg.train.start import start_network
+from wsiseg.train.start import kept_training, start_network
 from wsiseg.train.tasks import task_of
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Trainer:
         network = start_network(config, root)
         self._network = self._task.part(network).to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._fixed = _unlearned(network, self._task.prefix)
+        self._outlines = kept_training(config, root)
         if world.device.type == "cpu":
             keep_freed_memory()
             depthwise_in_fp32(self._network)
@@ -133,7 +134,9 @@ class Trainer:
             groups["start"] = self._start
         if self._fixed:
             groups["fixed"] = self._fixed
-        return groups, {"step": self.step, "scaler": self._scaler.state_dict(), "numerics": self.numerics}
+        kept = {"outlines": self._outlines} if self._outlines else {}
+        scaler = self._scaler.state_dict()
+        return groups, {"step": self.step, "scaler": scaler, "numerics": self.numerics, **kept}
 
     def restore(self, groups: Tensors, state: dict[str, Any]) -> None:
         """Continue from what `state` gave for the same config."""
