@@ -13,8 +13,9 @@ from toy import write_bundle
 from wsiseg.cli import _status
 from wsiseg.errors import SettingsError
 from wsiseg.models.bundle import DEFAULT_BUNDLE, ModelSpec, load_bundle
-from wsiseg.train.evaluate import FieldPredictor, evaluate_bundle, to_grid
+from wsiseg.train.evaluate import FieldPredictor, evaluate_bundle
 from wsiseg.train.pixels import at_mpp
+from wsiseg.train.scoring import to_grid
 
 SIDE, RADIUS = 120, 10
 CENTRES = [(x, y) for y in (20, 60, 100) for x in (20, 60, 100)]

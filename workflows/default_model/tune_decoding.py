@@ -26,8 +26,9 @@ from wsiseg.models.heads import make_head
 from wsiseg.models.network import load_network
 from wsiseg.train.data import read_index, read_labels, read_rgb
 from wsiseg.train.dots import DOTS, compare_dots, read_dots
-from wsiseg.train.evaluate import FieldPredictor, to_grid
+from wsiseg.train.evaluate import FieldPredictor
 from wsiseg.train.metrics import compare
+from wsiseg.train.scoring import to_grid
 from wsiseg.train.sums import pooled
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from wsiseg.models.network import load_network
 from wsiseg.train.classes import UNKNOWN
 from wsiseg.train.data import read_index, read_rgb
 from wsiseg.train.dots import DOTS, read_dots
-from wsiseg.train.evaluate import FieldPredictor, to_grid
+from wsiseg.train.evaluate import FieldPredictor
+from wsiseg.train.scoring import to_grid
 
 if TYPE_CHECKING:
     import numpy.typing as npt

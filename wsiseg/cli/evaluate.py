@@ -47,7 +47,8 @@ def evaluate(model: str | None, data: Path, split: str, boxes: str, device: str,
     """Score a bundle on labelled fields.
 
     Dice, IoU, F1 at IoU 0.5, PQ and AJI at the resolution of the truth, pooled and as means over images, with 95 %
-    intervals over patients; IoU and F-score as in the thesis. Where the truth is dots, F1 of dots in nuclei.
+    intervals over patients; IoU and F-score as in the thesis. Where the truth is dots, F1 of dots in nuclei. Where
+    model and truth tell types, F1 of each, confusion and calibration.
     """
     from wsiseg.models.bundle import DEFAULT_BUNDLE, load_bundle
     from wsiseg.train.evaluate import evaluate_bundle
@@ -86,6 +87,25 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         )
     yield ""
     yield _COUNTED["dots" if found["truth"] == "dots" else found["boxes"]]
+    if types := found.get("types"):
+        yield from _type_lines(types)
+
+
+def _type_lines(types: dict[str, Any]) -> Iterator[str]:
+    """Lay out what nuclei were taken for."""
+    from wsiseg.train import typetables
+    from wsiseg.train.tables import aligned_lines
+
+    yield ""
+    yield from aligned_lines(typetables.class_table(types))
+    yield typetables.counted_how(types)
+    yield ""
+    yield from aligned_lines(typetables.confusion_table(types))
+    yield "A row for each true class, a column for what nuclei were taken for."
+    if types["calibration"]:
+        yield ""
+        yield from aligned_lines(typetables.calibration_table(types))
+        yield typetables.calibration_line(types)
 
 
 def _row(name: str, value: float, intervals: dict[str, list[float] | None]) -> str:

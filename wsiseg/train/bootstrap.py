@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+    import numpy.typing as npt
 
     from wsiseg.train.sums import Sums
 
@@ -35,23 +37,35 @@ def intervals(scored: Iterable[tuple[str, S]]) -> dict[str, tuple[float, float] 
     -------
     (low, high) by figure; None for each where all images are of one group, which says nothing about others.
     """
-    by_group: dict[str, S] = {}
-    for group, sums in scored:
-        by_group[group] = by_group[group] + sums if group in by_group else sums
-    kind = type(next(iter(by_group.values())))
-    if len(by_group) < 2:
+    groups, sums = zip(*scored, strict=True)
+    kind = type(sums[0])
+    drawn = resampled(groups, np.array([_numbers(each) for each in sums], np.float64))
+    if drawn is None:
         return dict.fromkeys(kind.FIGURES)
-    drawn = [list(kind(*row).figures().values()) for row in _resampled(by_group)]
-    low, high = np.percentile(drawn, PERCENT, axis=0)
+    low, high = np.percentile([list(kind(*row).figures().values()) for row in drawn.tolist()], PERCENT, axis=0)
     return {name: (float(low[i]), float(high[i])) for i, name in enumerate(kind.FIGURES)}
 
 
-def _resampled(by_group: dict[str, S]) -> list[list[float]]:
-    """Draw as many groups as there are, again and again; give the sums of each draw."""
+def resampled(groups: Sequence[str], rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:
+    """Draw as many groups as there are, again and again, and add up what is drawn.
+
+    Parameters
+    ----------
+    rows
+        (images, k): sums of each image, which belongs to the group at its place.
+
+    Returns
+    -------
+    (`DRAWS`, k) sums of each draw; None where all images are of one group.
+    """
     # In the order of their names: the same figures whatever the order of the index.
-    rows = np.array([_numbers(by_group[group]) for group in sorted(by_group)], np.float64)
-    times = np.random.default_rng(SEED).multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=DRAWS)
-    sums: list[list[float]] = (times @ rows).tolist()
+    names, group_of = np.unique(groups, return_inverse=True)
+    if len(names) < 2:
+        return None
+    by_group = np.zeros((len(names), rows.shape[1]))
+    np.add.at(by_group, group_of, rows)
+    times = np.random.default_rng(SEED).multinomial(len(names), np.full(len(names), 1 / len(names)), size=DRAWS)
+    sums: npt.NDArray[np.float64] = times @ by_group
     return sums
 
 

@@ -16,7 +16,8 @@ from wsiseg.models.bundle import WEIGHTS_FILE
 from wsiseg.models.facts import began_with, trained_for, trained_on
 from wsiseg.models.heads import make_head
 from wsiseg.models.network import count_parameters
-from wsiseg.train.tables import Table, markdown_table
+from wsiseg.train.tables import Table, markdown_table, with_interval
+from wsiseg.train.typetables import calibration_line, class_table, confusion_table, counted_how
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -104,12 +105,13 @@ def _figures(bundle: ModelBundle) -> str:
     titles = (title for _, title in _WITH_INTERVAL)
     header = ("data", "split", "fields", "groups", "nuclei", *titles, "precision", "recall")
     table = Table(header, tuple(_figure_row(summary) for summary in metrics.values()))
-    return (
-        f"{markdown_table(table)}\n\n"
+    words = (
         "By `wsiseg evaluate`: each field predicted whole and compared at its own resolution; nuclei match at an\n"
         "IoU above 0.5; all fields of a split are pooled. In brackets the 95 % interval, from drawing whole\n"
         "groups, which are patients or organs."
     )
+    types = (_types(summary) for summary in metrics.values() if "types" in summary)
+    return "\n\n".join((markdown_table(table), words, *types))
 
 
 def _figure_row(summary: Mapping[str, Any]) -> tuple[str, ...]:
@@ -121,16 +123,26 @@ def _figure_row(summary: Mapping[str, Any]) -> tuple[str, ...]:
         f"{summary['images']:,}",
         f"{summary['groups']:,}",
         f"{summary['nuclei_true']:,}",
-        *(_with_interval(pooled.get(name), intervals.get(name)) for name, _ in _WITH_INTERVAL),
+        *(with_interval(pooled.get(name), intervals.get(name)) for name, _ in _WITH_INTERVAL),
         f"{pooled['precision']:.3f}",
         f"{pooled['recall']:.3f}",
     )
 
 
-def _with_interval(value: float | None, interval: list[float] | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:.3f} ({interval[0]:.2f} to {interval[1]:.2f})" if interval else f"{value:.3f}"
+def _types(summary: Mapping[str, Any]) -> str:
+    """Lay out what nuclei were taken for in one evaluation of a bundle of several classes."""
+    types = summary["types"]
+    return "\n\n".join(
+        part
+        for part in (
+            f"### Types: {summary['data']}, {summary['split']}",
+            markdown_table(class_table(types)),
+            f"{counted_how(types)} The confusion, whatever the class of those that match:",
+            markdown_table(confusion_table(types)),
+            calibration_line(types),
+        )
+        if part
+    )
 
 
 def _failures(bundle: ModelBundle) -> str:

@@ -9,6 +9,7 @@ without it they are those of the bundle that is trained or scored.
 from __future__ import annotations
 
 import csv
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
@@ -17,10 +18,12 @@ import numpy as np
 from wsiseg.errors import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import numpy.typing as npt
 
+    from wsiseg.models.bundle import ClassSpec
     from wsiseg.train.data import FieldEntry
 
 CLASSES_FILE = "classes.csv"
@@ -83,3 +86,47 @@ def classes_of_nuclei(labels: npt.NDArray[np.integer], class_map: npt.NDArray[np
     np.add.at(votes, (nucleus, class_map[inside]), 1)
     most: npt.NDArray[np.uint8] = votes.argmax(axis=1).astype(np.uint8)
     return most
+
+
+@dataclass(frozen=True, slots=True)
+class TrueClasses:
+    """The classes of a data folder beside those of a bundle; they are the same where their names are."""
+
+    values: tuple[int, ...]
+    """Of the data folder's classes."""
+    names: tuple[str, ...]
+    predicted: tuple[str, ...]
+    """Names of the bundle's classes."""
+
+    @classmethod
+    def of(cls, folder: Path, classes: Sequence[ClassSpec]) -> TrueClasses:
+        """Read a folder's names; without any, its values are the bundle's.
+
+        Raises
+        ------
+        SettingsError
+            E-DATA: as `read_class_names`.
+        """
+        names = read_class_names(folder) or {one.value: one.name for one in classes}
+        return cls(tuple(names), tuple(names.values()), tuple(one.name for one in classes))
+
+    def rows(self, values: npt.NDArray[np.uint8], where: Path) -> npt.NDArray[np.intp]:
+        """Give the place of each value among the folder's classes, -1 for `UNKNOWN`.
+
+        Raises
+        ------
+        SettingsError
+            E-DATA: a value is of no class.
+        """
+        row_of = np.full(256, -2, np.intp)
+        row_of[[UNKNOWN, *self.values]] = range(-1, len(self.values))
+        rows: npt.NDArray[np.intp] = row_of[values]
+        if (rows == -2).any():
+            strange = ", ".join(map(str, np.unique(values[rows == -2])))
+            raise SettingsError("E-DATA", f"no class has the value {strange}", where=where)
+        return rows
+
+    def expected(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+        """Give the place among the bundle's classes that each of the folder's should have, or -1."""
+        same = [self.predicted.index(name) if name in self.predicted else -1 for name in self.names]
+        return np.array([*same, -1], np.intp)[rows]  # the last is for rows of -1

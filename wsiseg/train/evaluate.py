@@ -7,31 +7,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from wsiseg.errors import SettingsError
 from wsiseg.host import usable_cores
 from wsiseg.models.devices import OPENVINO, choose_device
 from wsiseg.models.heads import make_head
 from wsiseg.models.network import load_network
 from wsiseg.predict import predictor_on
-from wsiseg.train.confusion import Confusion
-from wsiseg.train.data import COUNTED, OUTSIDE_FIELD, read_ignore, read_index, read_labels, read_rgb
-from wsiseg.train.dots import DOTS, compare_dots, labelled_by_dots, read_dots
-from wsiseg.train.metrics import compare, compare_outlines, counted_part
+from wsiseg.train.data import read_index, read_rgb
+from wsiseg.train.dots import DOTS
 from wsiseg.train.pixels import at_mpp, normalised
-from wsiseg.train.scores import EvaluationResult, FieldScore
+from wsiseg.train.scores import EvaluationResult
+from wsiseg.train.scoring import Scoring
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-    from typing import Any
 
     import numpy.typing as npt
     from torch import nn
 
     from wsiseg.models.bundle import ModelBundle, ModelSpec
-    from wsiseg.models.heads import Head
-    from wsiseg.train.data import FieldEntry
-    from wsiseg.train.metrics import Counts, OutlineCounts
 
     Pixels = npt.NDArray[np.uint8]
     FieldMaps = Callable[[Pixels, float], Pixels]
@@ -39,8 +33,6 @@ if TYPE_CHECKING:
 
 _STRIDE_PX = 32
 """The encoder halves the image five times."""
-_HALF = 128
-"""The lowest 8-bit value of a probability of at least 0.5."""
 
 
 def evaluate_bundle(
@@ -70,29 +62,17 @@ def evaluate_bundle(
     SettingsError
         E-DATA: the data folder cannot be used. E-DEVICE: no such device here.
     """
-    by_dots = labelled_by_dots(data_dir)
-    entries = read_index(data_dir, split, DOTS if by_dots else "instances")
+    scoring = Scoring.of(bundle, data_dir, count_boxes=count_boxes)
+    entries = read_index(data_dir, split, DOTS if scoring.by_dots else "instances")
     torch.set_num_threads(usable_cores())
     maps_of = _field_maps(bundle, device)
-    head = bundle.head()
     fields = []
     for done, entry in enumerate(entries, 1):
-        name = entry.image.relative_to(data_dir).as_posix()
         rgb = read_rgb(entry.image)
-        maps = maps_of(rgb, entry.mpp)
-        if by_dots:
-            nuclei = compare_dots(
-                head.decode(maps).image(), read_dots(entry.instances, rgb.shape).places, rgb.shape
-            )
-            fields.append(FieldScore(name, entry.group, nuclei))
-        else:
-            truth, codes = _truth(entry, rgb.shape[:2])
-            fields.append(
-                FieldScore(name, entry.group, *_scores(head, maps, truth, codes, count_boxes=count_boxes))
-            )
+        fields.append(scoring.score(entry, rgb.shape, maps_of(rgb, entry.mpp)))
         progress(done, len(entries))
     boxes = "count" if count_boxes else "ignore"
-    return EvaluationResult(bundle, data_dir.resolve().name, split, boxes, tuple(fields))
+    return EvaluationResult(bundle, data_dir.resolve().name, split, boxes, tuple(fields), scoring.classes)
 
 
 def _field_maps(bundle: ModelBundle, device: str) -> FieldMaps:
@@ -101,35 +81,6 @@ def _field_maps(bundle: ModelBundle, device: str) -> FieldMaps:
         predictor = predictor_on(bundle, device)
         return lambda rgb, mpp: whole_field(predictor.predict, rgb, mpp, bundle.spec.mpp)
     return FieldPredictor(load_network(bundle), bundle.spec, choose_device(device)).maps
-
-
-def _truth(entry: FieldEntry, shape: tuple[int, ...]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
-    """Read a field's labels and its ignore map."""
-    truth = read_labels(entry.instances)
-    if truth.shape != shape:
-        raise SettingsError("E-DATA", "image and instance map differ in size", where=entry.image)
-    return truth, read_ignore(entry, shape)
-
-
-def _scores(
-    head: Head,
-    maps: npt.NDArray[np.uint8],
-    truth: npt.NDArray[np.int32],
-    codes: npt.NDArray[np.uint8],
-    *,
-    count_boxes: bool,
-) -> tuple[Counts, OutlineCounts, Confusion]:
-    """Compare predicted maps with the truth's labels where the ignore map lets them count."""
-    labels, probability = to_grid(head.decode(maps).image(), truth.shape), to_grid(maps[0], truth.shape)
-    outside, unsure = codes == OUTSIDE_FIELD, codes != COUNTED
-    ignored = outside if count_boxes else unsure
-    inside = counted_part(labels, outside)
-    return (
-        compare(counted_part(truth, ignored), inside if count_boxes else counted_part(labels, ignored)),
-        # A box beside an outline is no reason to cut what was predicted on the outline.
-        compare_outlines(counted_part(truth, unsure), inside),
-        Confusion.of(truth > 0, probability >= _HALF, ~ignored),
-    )
 
 
 class FieldPredictor:
@@ -171,12 +122,3 @@ def whole_field(predict: Callable[[Pixels], Pixels], rgb: Pixels, mpp: float, mo
     height, width = scaled.shape[:2]
     padded = np.pad(scaled, ((0, -height % _STRIDE_PX), (0, -width % _STRIDE_PX), (0, 0)), mode="symmetric")
     return predict(padded[None])[0, :, :height, :width]
-
-
-def to_grid(pixels: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """Bring labels or a map to the grid of another resolution of the same field, by the nearest pixel's centre."""
-    rows, columns = (
-        ((np.arange(wanted) + 0.5) * have / wanted).astype(np.intp)
-        for have, wanted in zip(pixels.shape, shape, strict=True)
-    )
-    return pixels[np.ix_(rows, columns)]

@@ -13,8 +13,9 @@ from matplotlib.patches import Patch
 from wsiseg.models.devices import choose_device
 from wsiseg.models.network import load_network
 from wsiseg.train.data import read_index, read_labels, read_rgb
-from wsiseg.train.evaluate import FieldPredictor, to_grid
+from wsiseg.train.evaluate import FieldPredictor
 from wsiseg.train.figures import INK, new_figure, painted, show_picture
+from wsiseg.train.scoring import to_grid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

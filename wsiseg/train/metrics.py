@@ -155,6 +155,11 @@ def compare_outlines(truth: Labels, predicted: Labels) -> OutlineCounts:
     )
 
 
+def matched_pairs(truth: Labels, predicted: Labels) -> npt.NDArray[np.intp]:
+    """Give the (m, 2) nuclei that match, each as its place among the numbers of its label image."""
+    return np.argwhere(_Overlap.of(truth, predicted).iou > MATCH_IOU)
+
+
 @dataclass(frozen=True, slots=True)
 class _Overlap:
     """The nuclei of two label images over one another."""

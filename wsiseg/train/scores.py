@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from wsiseg.train.bootstrap import intervals
 from wsiseg.train.sums import pooled
+from wsiseg.train.typescores import type_figures
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from wsiseg.models.bundle import ModelBundle
+    from wsiseg.train.classes import TrueClasses
     from wsiseg.train.confusion import Confusion
     from wsiseg.train.metrics import Detections, OutlineCounts
     from wsiseg.train.sums import Sums
+    from wsiseg.train.types import TypeCounts
 
 _DIGITS = 4
 
@@ -31,6 +34,8 @@ class FieldScore:
     """`Counts` where the truth is an instance map, plain detections where it is dots."""
     outlined: OutlineCounts | None = None
     pixels: Confusion | None = None
+    types: TypeCounts | None = None
+    """Where both the bundle and the field's truth tell nuclei apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,8 @@ class EvaluationResult:
     boxes: str
     """`ignore` or `count`: what became of true nuclei that are boxes."""
     fields: tuple[FieldScore, ...]
+    classes: TrueClasses | None = None
+    """Those of the data and of the bundle; None for a bundle of one class."""
 
     @property
     def total(self) -> Detections:
@@ -95,6 +102,8 @@ class EvaluationResult:
         thesis
             `iou` and `fscore` as the thesis' library has them, of each image as a batch of one, averaged;
             `keras_mean_iou` of all pixels together (`Confusion`). Of the probability map at 0.5; null for dots.
+        types
+            What nuclei are taken for (`type_figures`); there only where bundle and truth tell them apart.
         """
         nuclei = [field.nuclei for field in self.fields]
         return {
@@ -112,7 +121,15 @@ class EvaluationResult:
             "intervals": self._intervals(nuclei),
             "outlined": self._outlined(),
             "thesis": self._thesis(),
+            **self._types(),
         }
+
+    def _types(self) -> dict[str, Any]:
+        parts = [(field.group, field.types) for field in self.fields if field.types]
+        if not (parts and self.classes):
+            return {}
+        figures = type_figures(parts, self.classes, "iou" if self.fields[0].pixels else "distance")
+        return {"types": figures} if figures else {}
 
     def _intervals(self, sums: Sequence[Sums]) -> dict[str, list[float] | None]:
         groups = [field.group for field in self.fields]

@@ -10,7 +10,8 @@ from wsiseg.models.devices import choose_device
 from wsiseg.models.network import load_network
 from wsiseg.train.compare.panels import Guess, PanelRow
 from wsiseg.train.data import COUNTED, read_ignore, read_index, read_labels, read_rgb
-from wsiseg.train.evaluate import FieldPredictor, to_grid
+from wsiseg.train.evaluate import FieldPredictor
+from wsiseg.train.scoring import to_grid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

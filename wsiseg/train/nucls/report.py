@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wsiseg.train.nucls.survey import KINDS
-from wsiseg.train.tables import Table, markdown_table
+from wsiseg.train.tables import Table, aligned_lines, markdown_table
 
 _RULES = {
     "strict": (
@@ -152,13 +152,13 @@ def _left_out(content: dict[str, Any]) -> str:
 
 
 def _markdown(table: list[list[str]]) -> str:
-    header, *rows = (tuple(line) for line in table)
-    return markdown_table(Table(header, tuple(rows)))
+    return markdown_table(_as_table(table))
 
 
 def _aligned(table: list[list[str]]) -> list[str]:
-    first, *later = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
-    return [
-        "  ".join([row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], later, strict=True))])
-        for row in table
-    ]
+    return aligned_lines(_as_table(table))
+
+
+def _as_table(lines: list[list[str]]) -> Table:
+    header, *rows = (tuple(line) for line in lines)
+    return Table(header, tuple(rows))
