@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 CELL_PX = 4
@@ -30,6 +31,6 @@ def class_maps(plane: npt.NDArray[np.uint8], count: int) -> npt.NDArray[np.uint8
     count
         Number of classes, at most `MOST_CLASSES`.
     """
-    rows, columns = (side // CELL_PX for side in plane.shape)
-    whole = plane[: rows * CELL_PX, : columns * CELL_PX].reshape(rows, CELL_PX, columns, CELL_PX)
-    return whole.transpose(1, 3, 0, 2).reshape(MOST_CLASSES, rows, columns)[:count]
+    height, width = (side // CELL_PX * CELL_PX for side in plane.shape)
+    places = (divmod(place, CELL_PX) for place in range(count))
+    return np.stack([plane[r:height:CELL_PX, c:width:CELL_PX] for r, c in places])

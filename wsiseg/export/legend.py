@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 HEIGHT = 90
 """Of the legend, in thousandths of the picture's width."""
-_CLASSES_LEFT, _CLASSES_RIGHT = 230, 745
+_CLASSES_LEFT, _CLASSES_RIGHT = 250, 745
 """Where the classes stand."""
 _MOST_CLASSES = 8
 """That have room; of more, the rest is counted together."""
