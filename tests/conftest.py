@@ -29,8 +29,4 @@ def typed_run(tmp_path_factory):
     """A finished run of three classes; see `typed_toy`."""
     from typed_toy import make_run
 
-    from wsiseg.models.heads import HEADS
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(HEADS, "typed-toy", "typed_toy:TypedHead")
-        return make_run(tmp_path_factory.mktemp("typed"))
+    return make_run(tmp_path_factory.mktemp("typed"))

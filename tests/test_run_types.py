@@ -10,14 +10,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import zarr
-from typed_toy import CLASSES, SIZE, TypedHead, all_maps
+from typed_toy import CLASSES, SIZE, all_maps
 
 from wsiseg.cli import _status
 from wsiseg.export.omezarr import read_classes
 from wsiseg.geometry import Frame
 from wsiseg.instances import Decoding, Planes, decode_block
-from wsiseg.models.bundle import ModelSpec
-from wsiseg.models.heads import HEADS
+from wsiseg.models.bundle import load_bundle
 from wsiseg.run.classes import ClassTally
 from wsiseg.stains import as_planes, stains_of
 
@@ -49,12 +48,11 @@ def test_each_nucleus_is_what_it_was_painted_as(typed_run, table):
     np.testing.assert_array_equal(probability.argmax(axis=1), truth)
 
 
-def test_the_run_tells_what_one_pass_over_the_whole_slide_tells(typed_run, table, monkeypatch):
-    monkeypatch.setitem(HEADS, "typed-toy", "typed_toy:TypedHead")
+def test_the_run_tells_what_one_pass_over_the_whole_slide_tells(typed_run, table):
     rgb, frame = typed_run.painting.rgb, Frame(*SIZE)
     maps = all_maps(rgb)
-    spec = ModelSpec.from_json((typed_run.bundle / "model.json").read_bytes())
-    decoding = Decoding(TypedHead.from_spec(spec).decode, frame, frame.box, spec.mpp, (3, 1, 2))
+    bundle = load_bundle(typed_run.bundle)
+    decoding = Decoding(bundle.head().decode, frame, frame.box, bundle.spec.mpp, (3, 1, 2))
     planes = Planes(maps, as_planes(stains_of(rgb, maps[0]), maps[0]))
     expected = decode_block(planes, frame.box, frame.box, decoding).nuclei
     here = np.lexsort((table["anchor_y"].to_numpy(), table["anchor_x"].to_numpy()))

@@ -13,8 +13,7 @@ from synthetic import Painting, paint_tissue, scattered, write_slide
 from toy import ColourPredictor, colour_maps, describe_bundle, run_toy, toy_spec
 
 from wsiseg.geometry import Box
-from wsiseg.models.bundle import ClassSpec
-from wsiseg.models.heads.nuclei import NucleiHead
+from wsiseg.models.bundle import ClassSpec, TypesSpec
 from wsiseg.typemap import CELL_PX
 
 if TYPE_CHECKING:
@@ -30,21 +29,10 @@ CLASSES = (
     ClassSpec(2, "stromal", (60, 110, 220)),
 )
 """In an order that is not that of their values."""
+TYPES = TypesSpec("timm-tf_efficientnet_lite0", 8, 2)
+"""Never built: `TypedPredictor` stands in for it."""
 COLOURS = ((120, 70, 150), (50, 30, 110), (90, 100, 160))
 """Of the nuclei of each class, all dark enough for `toy.colour_maps`."""
-
-
-class TypedHead(NucleiHead):
-    """The nuclei head with a map of types and a margin of whole cells."""
-
-    name = "typed-toy"
-    maps = ("probability", "core", "types")
-
-    @classmethod
-    def from_spec(cls, spec) -> TypedHead:
-        head = super().from_spec(spec)
-        head.margin_px = -(-head.margin_px // CELL_PX) * CELL_PX
-        return head
 
 
 class TypedPredictor(ColourPredictor):
@@ -98,9 +86,9 @@ def paint_classes() -> tuple[Painting, np.ndarray]:
 
 
 def make_run(folder: Path) -> TypedRun:
-    """Paint and run; `TypedHead` must be among the heads."""
+    """Paint and run."""
     painting, places = paint_classes()
     slide = write_slide(folder / "a slide.svs", painting.rgb, mpp=0.25)
-    bundle = describe_bundle(folder / "typed", replace(toy_spec(), head="typed-toy", classes=CLASSES))
+    bundle = describe_bundle(folder / "typed", replace(toy_spec(), classes=CLASSES, types=TYPES))
     run_toy(slide, folder / "run", bundle, predictor=TypedPredictor(), tissue="auto")
     return TypedRun(painting, places, slide, bundle, folder / "run")
