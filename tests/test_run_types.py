@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import html
 import json
 from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import tifffile
 import zarr
+from toy_cohort import run_toys
 from typed_toy import CLASSES, SIZE, all_maps
 
+import wsiseg
 from wsiseg.cli import _status
 from wsiseg.export.omezarr import read_classes
 from wsiseg.geometry import Frame
@@ -106,6 +111,49 @@ def test_what_a_run_wrote_is_what_export_writes(typed_run, to, tmp_path):
     assert _status(["export", str(typed_run.path), "--to", to, "-o", str(tmp_path / "nuclei")]) == 0
     (written,) = tmp_path.iterdir()
     assert written.read_bytes() == (typed_run.path / written.name).read_bytes()
+
+
+def test_other_programs_get_the_same_classes(typed_run, table, tmp_path):
+    for to in ("csv", "dsa", "ome-tiff"):
+        assert _status(["export", str(typed_run.path), "--to", to, "-o", str(tmp_path / "out")]) == 0
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["class"] for row in rows] == table["class"].to_pylist()
+    for column in COLUMNS:
+        np.testing.assert_array_equal(
+            np.array([row[column] for row in rows], np.float32), table[column].to_numpy()
+        )
+    elements = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["elements"]
+    assert [element["group"] for element in elements] == table["class"].to_pylist()
+    with tifffile.TiffFile(tmp_path / "out.ome.tif") as tiff:
+        about = html.unescape(tiff.ome_metadata)
+        counts = np.bincount(tiff.series[0].levels[0].asarray().ravel(), minlength=4)[1:]
+    for one in CLASSES:
+        looks = {"value": one.value, "name": one.name, "color": list(one.color)}
+        assert json.dumps(looks, separators=(",", ":")) in about
+    assert counts.min() > 0
+
+
+def test_python_gets_the_classes(typed_run, table):
+    pytest.importorskip("geopandas")
+    results = wsiseg.open(typed_run.path)
+    assert results.classes == CLASSES
+    assert results.nuclei["class"].tolist() == table["class"].to_pylist()
+    np.testing.assert_allclose(results.nuclei[COLUMNS].sum(axis=1), 1, atol=1e-6)
+    picture = np.asarray(results.thumbnail(2000)).astype(int)
+    for one in CLASSES:
+        assert (np.abs(picture - one.color).sum(axis=2) < 60).sum() > 500
+
+
+@pytest.mark.slow
+def test_a_cohort_has_the_figures_of_each_slide(typed_run, summary, tmp_path):
+    (row,) = run_toys([typed_run.slide], tmp_path / "out", typed_run.bundle, make="typed_toy:network")
+    found = {one["name"]: (one["nuclei"], one["nuclei_per_mm2"]) for one in summary["classes"]}
+    assert {one.name: (one.nuclei, one.nuclei_per_mm2) for one in row.classes} == found
+    (line,) = pq.read_table(tmp_path / "out" / "cohort.parquet").to_pylist()
+    assert (line["class_lymphocyte_nuclei"], line["class_lymphocyte_per_mm2"]) == found["lymphocyte"]
+    assert line["stromal_lymphocyte_share"] == summary["stromal_lymphocyte_share"]
+    assert "no clinical TIL score" in (tmp_path / "out" / "cohort.html").read_text(encoding="utf-8")
 
 
 def test_the_end_of_a_run_names_the_classes(typed_run, summary, capsys):

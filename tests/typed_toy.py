@@ -44,6 +44,11 @@ class TypedPredictor(ColourPredictor):
         return np.concatenate([maps, types[:, None]], axis=1)
 
 
+def network(_bundle, _settings, _threads) -> TypedPredictor:
+    """The network of a cohort's workers, which import it by name."""
+    return TypedPredictor()
+
+
 def types_of(rgb: np.ndarray) -> np.ndarray:
     """(h, w, 3) RGB to the (h, w) map of types: of each cell, the share of its nuclear pixels of each colour."""
     rows, columns = (side // CELL_PX for side in rgb.shape[:2])
