@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import lru_cache
@@ -63,8 +64,9 @@ class OpenvinoPredictor:
             import openvino
         self._library = openvino
         self._numerics = Numerics.of(torch.device("cpu"), threads)
-        with _explained():
-            self._model = _converted(_BytesToBytes(bundle))
+        # By one thread of torch's: several would wait for each other after every layer, on a busy machine long.
+        with _explained(), ThreadPoolExecutor(1, "convert", torch.set_num_threads, (1,)) as alone:
+            self._model = alone.submit(lambda: _converted(_BytesToBytes(bundle))).result()
         self._network_for = lru_cache(_KEPT_SHAPES)(self._compiled)
         self._last: Any = None
 
@@ -123,12 +125,15 @@ class _BytesToBytes(nn.Module):
 def _converted(network: nn.Module) -> Any:  # noqa: ANN401 - OpenVINO has no types
     """Turn a torch network into OpenVINO's, for one image of any size at a time."""
     import openvino
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     example = torch.zeros((1, _EXAMPLE_PX, _EXAMPLE_PX, 3), dtype=torch.uint8)
     with warnings.catch_warnings():
         # OpenVINO traces by torch.jit, whose end is announced; torch.export takes six times as long.
         warnings.simplefilter("ignore")
-        return openvino.convert_model(network, example_input=example, input=[1, -1, -1, 3])
+        # Without torch's check, which traces and runs the network twice more: five sixths of the time.
+        traced = TorchScriptPythonDecoder(network, example_input=example, trace_kwargs={"check_trace": False})
+        return openvino.convert_model(traced, input=[1, -1, -1, 3])
 
 
 @contextmanager

@@ -70,7 +70,8 @@ class TorchPredictor:
         self._bundle, spec = bundle, bundle.spec
         self._head = bundle.head()
         self._dtype: torch.dtype = getattr(torch, self._numerics.dtype)
-        self._network = self._network_in(self._dtype)
+        # On a thread of these, too: several that share a layer's weights wait for each other, on a busy machine long.
+        self._network = self._streams.submit(self._network_in, self._dtype).result()
         self._mean = torch.tensor(spec.mean, device=self._device).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(spec.std, device=self._device).view(1, 3, 1, 1) * 255
         self.batch = streams * _WINDOW_TILES
