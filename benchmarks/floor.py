@@ -40,8 +40,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wsiseg.geometry import Box
+    from wsiseg.run.plan import Layout
     from wsiseg.slides import PatchedSlide
-    from wsiseg.tiling import Block
+    from wsiseg.tiling import Block, Window
 
 SAMPLE = 12
 """Windows of pixels kept for the network, spread over the slide."""
@@ -63,7 +64,7 @@ class Floors:
         layout = self.plan.layout
         self.blocks = layout.active_blocks()
         grid, side = layout.grid, WINDOW_TILES
-        self._boxes = [grid.window_box(w) for b in self.blocks for w in grid.windows(b, layout.wanted, side)]
+        self._boxes = [grid.window_box(window) for window in _windows(layout)]
         self.tiles = int(self.plan.wanted.sum())
         self._predictor = predictor_on(self.plan.bundle, settings.device)
         together = max(self._predictor.batch // WINDOW_TILES**2, 1)
@@ -174,11 +175,17 @@ def measure(settings: RunSettings, folder: Path, repeat: int) -> dict[str, Any]:
 def _halo(plan: RunPlan, slide: PatchedSlide) -> float:
     """Give the network's pixels of a run over those of its tiles."""
     layout = plan.layout
-    windows = [w for b in layout.active_blocks() for w in layout.grid.windows(b, layout.wanted, WINDOW_TILES)]
+    windows = _windows(layout)
     pixels, _ = read_window(slide, layout, windows[0])
     assert pixels.shape[:2] == layout.grid.window_box(windows[0], layout.halo_px).shape
     seen = sum(np.prod(layout.grid.window_box(window, layout.halo_px).shape) for window in windows)
     return float(seen) / (int(plan.wanted.sum()) * plan.grid.tile_px**2)
+
+
+def _windows(layout: Layout) -> list[Window]:
+    """Give the windows of a run."""
+    blocks = layout.active_blocks()
+    return [w for b in blocks for w in layout.grid.windows(b, layout.wanted, WINDOW_TILES, layout.halo_px)]
 
 
 def report(floors: Floors, seconds: dict[str, float], halo: float) -> dict[str, Any]:

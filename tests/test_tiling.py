@@ -1,9 +1,12 @@
 """Tiles partition the frame, and windows cover the wanted tiles whoever asks."""
 
+from itertools import product
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wsiseg.cutting import Pixels, cheapest_cut
 from wsiseg.geometry import Box, Frame
 from wsiseg.tiling import Block, TileGrid, Window
 
@@ -57,7 +60,7 @@ def test_windows_cover_the_wanted_tiles_once(grid, span, seed, share):
     covered = np.zeros(grid.shape, int)
     for block in grid.blocks:
         rows, columns = grid.block_tiles(block)
-        for window in grid.windows(block, wanted, span):
+        for window in grid.windows(block, wanted, span, halo_px=seed % 7):
             assert max(window.rows, window.columns) <= span
             assert rows.start <= window.first_row
             assert window.first_row + window.rows <= rows.stop
@@ -71,6 +74,52 @@ def test_windows_cover_the_wanted_tiles_once(grid, span, seed, share):
             assert wanted[part].any(), "no window without a wanted tile"
     assert (covered[wanted] == 1).all()
     assert covered.max(initial=0) <= 1
+
+
+def lattice_pixels(wanted, pixels):
+    """What windows on a lattice, trimmed to the wanted tiles, would cost."""
+    total, span = 0, pixels.span
+    for row, column in product(range(0, wanted.shape[0], span), range(0, wanted.shape[1], span)):
+        ys, xs = np.nonzero(wanted[row : row + span, column : column + span])
+        total += pixels.of(int(np.ptp(ys)) + 1, int(np.ptp(xs)) + 1) if len(ys) else 0
+    return total
+
+
+def fewest_pixels(wanted, pixels):
+    """Try every way to cut: what the clever way is measured against."""
+    rows, columns = wanted.shape
+    if not wanted.any():
+        return 0
+    return min(
+        [
+            pixels.of(rows, columns),
+            *(fewest_pixels(wanted[:y], pixels) + fewest_pixels(wanted[y:], pixels) for y in range(1, rows)),
+            *(
+                fewest_pixels(wanted[:, :x], pixels) + fewest_pixels(wanted[:, x:], pixels)
+                for x in range(1, columns)
+            ),
+        ]
+    )
+
+
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 3), st.integers(0, 2**16 - 1), st.integers(0, 8))
+@quick
+def test_no_other_cut_has_fewer_pixels(rows, columns, span, bits, halo_px):
+    wanted = np.array([bits >> i & 1 for i in range(rows * columns)], bool).reshape(rows, columns)
+    pixels = Pixels(span, 4, halo_px)
+    found = cheapest_cut(wanted, pixels)
+    assert sum(pixels.of(*size) for _, _, *size in found) == fewest_pixels(wanted, pixels)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.2, 0.6, 0.9, 1.0]))
+@quick
+def test_a_block_costs_no_more_than_windows_on_a_lattice(seed, share):
+    wanted = np.random.default_rng(seed).random((16, 16)) < share
+    pixels = Pixels(4, 256, 32)
+    found = cheapest_cut(wanted, pixels)
+    assert sum(pixels.of(*size) for _, _, *size in found) <= lattice_pixels(wanted, pixels)
+    if share == 1:
+        assert found == [(row, column, 4, 4) for row, column in product(range(0, 16, 4), repeat=2)]
 
 
 def test_a_window_reaches_a_halo_beyond_its_tiles():

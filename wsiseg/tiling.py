@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from wsiseg.cutting import Pixels, cheapest_cut
 from wsiseg.geometry import Box, Frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy as np
     import numpy.typing as npt
 
 BLOCK_TILES = 16
@@ -107,34 +107,21 @@ class TileGrid:
             for column in range(max(block.column - reach, 0), min(block.column + reach + 1, columns))
         )
 
-    def windows(self, block: Block, wanted: npt.NDArray[np.bool_], span: int) -> list[Window]:
-        """Group a block's wanted tiles into windows of at most `span` x `span` tiles.
+    def windows(self, block: Block, wanted: npt.NDArray[np.bool_], span: int, halo_px: int = 0) -> list[Window]:
+        """Cut a block's wanted tiles into windows of at most `span` x `span` tiles, with the fewest pixels in all.
 
-        Windows lie on a fixed lattice of `span` tiles and are trimmed to the wanted tiles inside, so they
-        depend on the wanted tiles alone and on no batch size, order or worker.
+        They depend on the block's wanted tiles alone and on no batch size, order or worker.
 
         Parameters
         ----------
         wanted
             (rows, columns) of the grid: tiles to infer.
+        halo_px
+            Context around each window, which counts too.
         """
         rows, columns = self.block_tiles(block)
-        found = []
-        for top in range(rows.start, rows.stop, span):
-            for left in range(columns.start, columns.stop, span):
-                part = wanted[top : min(top + span, rows.stop), left : min(left + span, columns.stop)]
-                if not part.any():
-                    continue
-                ys, xs = np.flatnonzero(part.any(1)), np.flatnonzero(part.any(0))
-                found.append(
-                    Window(
-                        top + int(ys[0]),
-                        left + int(xs[0]),
-                        int(ys[-1] - ys[0]) + 1,
-                        int(xs[-1] - xs[0]) + 1,
-                    )
-                )
-        return found
+        found = cheapest_cut(wanted[rows, columns], Pixels(span, self.tile_px, halo_px))
+        return [Window(rows.start + top, columns.start + left, *size) for top, left, *size in found]
 
     def window_box(self, window: Window, halo_px: int = 0) -> Box:
         """Give the pixels of a window with its halo; it may reach beyond the frame."""

@@ -64,7 +64,7 @@ class OpenvinoPredictor:
             import openvino
         self._library = openvino
         self._numerics = Numerics.of(torch.device("cpu"), threads)
-        # By one thread of torch's: several would wait for each other after every layer, on a busy machine long.
+        # By one thread of torch's: several that share a layer's weights mostly wait for each other.
         with _explained(), ThreadPoolExecutor(1, "convert", torch.set_num_threads, (1,)) as alone:
             self._model = alone.submit(lambda: _converted(_BytesToBytes(bundle))).result()
         self._network_for = lru_cache(_KEPT_SHAPES)(self._compiled)

@@ -70,7 +70,7 @@ class TorchPredictor:
         self._bundle, spec = bundle, bundle.spec
         self._head = bundle.head()
         self._dtype: torch.dtype = getattr(torch, self._numerics.dtype)
-        # On a thread of these, too: several that share a layer's weights wait for each other, on a busy machine long.
+        # By one of these, too: threads that share the work on a layer's weights mostly wait for each other.
         self._network = self._streams.submit(self._network_in, self._dtype).result()
         self._mean = torch.tensor(spec.mean, device=self._device).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(spec.std, device=self._device).view(1, 3, 1, 1) * 255

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,6 +43,10 @@ READS_QUEUED = 2
 """Reads that wait for the process that reads, beside those that it is at: so it never waits for this one."""
 
 
+_BLOCKS_AHEAD = 64
+"""Blocks whose windows are kept: those that are read while others are inferred."""
+
+
 class BlockWork:
     """What is done to the blocks of one run.
 
@@ -65,6 +70,8 @@ class BlockWork:
         )
         self._maps = MapStore(work, layout, len(self._head.maps))
         self._nuclei = NucleiStore(work)
+        self.windows = lru_cache(_BLOCKS_AHEAD)(self._cut)
+        """Give a block's windows with equal shapes next to each other, so that they can share a batch."""
 
     # -- tiles to maps ------------------------------------------------------------------------------------
 
@@ -77,13 +84,13 @@ class BlockWork:
         meter: Meter,
     ) -> Iterator[tuple[Block, Entry]]:
         """Write each block's maps, reading ahead of the network and across the blocks."""
-        windows = {block: self.windows(block) for block in blocks}
-        pixels = self._read_ahead([w for block in blocks for w in windows[block]], predictor, pool, readers)
+        windows = (window for block in blocks for window in self.windows(block))
+        pixels = self._read_ahead(windows, predictor, pool, readers)
         for block in blocks:
             tiles: dict[tuple[int, int], bytes] = {}
             lost: list[tuple[int, int]] = []
             packing = []
-            inferred = self._inferred(_batches(windows[block], predictor), pixels, predictor, meter)
+            inferred = self._inferred(_batches(self.windows(block), predictor), pixels, predictor, meter)
             for window, image, gaps, maps in inferred:
                 lost += gaps
                 # On another thread, so that the network need not wait for it.
@@ -110,13 +117,12 @@ class BlockWork:
             meter.forward += time.perf_counter() - read
             yield from zip(batch, stacked, gaps, found, strict=True)
 
-    def windows(self, block: Block) -> list[Window]:
-        """Give a block's windows with equal shapes next to each other, so that they can share a batch."""
-        windows = self._grid.windows(block, self._layout.wanted, WINDOW_TILES)
+    def _cut(self, block: Block) -> list[Window]:
+        windows = self._grid.windows(block, self._layout.wanted, WINDOW_TILES, self._layout.halo_px)
         return sorted(windows, key=lambda window: (window.rows, window.columns))
 
     def _read_ahead(
-        self, windows: list[Window], predictor: Predictor, pool: PatchedSlide, readers: ThreadPoolExecutor
+        self, windows: Iterable[Window], predictor: Predictor, pool: PatchedSlide, readers: ThreadPoolExecutor
     ) -> Iterator[Read]:
         """Give the pixels of each window in order; threads read the next two batches meanwhile."""
         waiting: deque[Future[Read]] = deque()
