@@ -37,19 +37,20 @@ class Blank:
 
 
 class Colours(Blank):
-    """Takes dark blue pixels for nuclei: about as many objects as a network finds, in a millisecond a tile."""
+    """Takes dark blue pixels for nuclei: about as many objects as a network finds, at once."""
 
     numerics: dict[str, Any] = {"device": "colours"}  # noqa: RUF012 - never changed
+    _ramp = np.clip(2 * np.arange(256) - 255, 0, 255).astype(np.uint8)
 
     def predict(self, windows: np.ndarray) -> np.ndarray:
         """Give maps with an object wherever it is dark and blue."""
         return np.stack([self._maps(rgb) for rgb in windows])
 
     def _maps(self, rgb: np.ndarray) -> np.ndarray:
-        smooth = cv2.blur(rgb, (7, 7))
-        dark = (smooth[..., 0] < 150).astype(np.uint8)
-        depth = cv2.distanceTransform(dark, cv2.DIST_L1, 3)
-        return np.stack([dark * 255, np.minimum(depth * 20, 255).astype(np.uint8)])
+        red = cv2.blur(cv2.extractChannel(rgb, 0), (7, 7))
+        _, dark = cv2.threshold(red, 149, 255, cv2.THRESH_BINARY_INV)
+        # The share of dark pixels around one rises from a half at a border to all in the middle.
+        return np.stack([dark, cv2.LUT(cv2.blur(dark, (11, 11)), self._ramp)])
 
 
 NETWORKS = {"real": None, "colours": lambda *_: Colours(), "blank": lambda *_: Blank()}

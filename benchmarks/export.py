@@ -68,7 +68,7 @@ def one_block(rng: np.random.Generator) -> Nuclei:
     """Outline and measure the ellipses of one block at the origin."""
     labels = ellipses(rng)
     box = Box(0, 0, SIDE_PX, SIDE_PX)
-    decoding = Decoding(lambda _: labels, Frame(SIDE_PX, SIDE_PX, 1.0, (0.0, 0.0)), box, MPP)
+    decoding = Decoding(lambda *_: labels, Frame(SIDE_PX, SIDE_PX, 1.0, (0.0, 0.0)), box, MPP)
     planes = Planes(*(rng.integers(90, 256, (count, *box.shape), np.uint8) for count in (1, len(STAINS))))
     return decode_block(planes, box, box, decoding).nuclei
 

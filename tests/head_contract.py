@@ -28,6 +28,17 @@ def canonical(labels, touching):
     return order[inverse].reshape(labels.shape) + (0 if (kept == 0).any() else 1)
 
 
+def owned(labels, area):
+    """The pixels of each label whose mean pixel lies in an area."""
+    places = [np.argwhere(labels == name) for name in np.unique(labels[labels > 0])]
+    centres = [np.floor(pixels.mean(0)).astype(int) for pixels in places]
+    return {
+        pixels.tobytes()
+        for pixels, (y, x) in zip(places, centres, strict=True)
+        if area.x <= x < area.right and area.y <= y < area.bottom
+    }
+
+
 class HeadContract:
     """Subclasses give `head()`, and `maps(seed, shape, scale_px)` if plain noise does not suit the head."""
 
@@ -133,8 +144,15 @@ class HeadContract:
         block = Box(x, y, side, side)
         window = block.grown(head.margin_px).intersection(Box(0, 0, 760, 760))
         whole = canonical(head.decode(maps).image(), block)
-        part = np.zeros_like(whole)
-        part[window.slices] = canonical(
-            head.decode(maps[(slice(None), *window.slices)]).image(), block.moved(-window.x, -window.y)
-        )
+        part, inside = np.zeros_like(whole), block.moved(-window.x, -window.y)
+        part[window.slices] = canonical(head.decode(maps[(slice(None), *window.slices)], inside).image(), inside)
         assert (whole == part).all()
+
+    @pytest.mark.parametrize("scale_px", [2, 4, 8])
+    def test_what_meets_the_area_is_what_is_found_without_one(self, scale_px):
+        head, area = self.head(), Box(130, 90, 150, 110)
+        maps = self.maps(scale_px, (400, 420), scale_px)
+        parts = [owned(head.decode(maps, given).image(), area) for given in (None, area)]
+        assert parts[0] == parts[1]
+        assert len(parts[0]) > 0
+        assert len(head.decode(maps, area).runs) < len(head.decode(maps).runs)

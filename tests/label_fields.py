@@ -94,7 +94,7 @@ def decode_whole(labels: np.ndarray, frame: Frame | None = None, area: Box | Non
     height, width = labels.shape
     frame = frame or Frame(width, height)
     area = area or Box(0, 0, width, height)
-    decoding = Decoding(lambda maps: Labels.of(labels), frame, area, 0.5)
+    decoding = Decoding(lambda maps, area: Labels.of(labels), frame, area, 0.5)
     return decode_block(planes_of(maps_of(labels)), frame.box, frame.box, decoding)
 
 
@@ -130,7 +130,7 @@ def by_anchor(nuclei: Nuclei) -> Nuclei:
     return nuclei.take(np.lexsort((first[:, 2], first[:, 1], *nuclei.anchor.T)))
 
 
-def threshold(maps: np.ndarray) -> Labels:
+def threshold(maps: np.ndarray, area: Box) -> Labels:
     """A head's decoding that depends on nothing but the object itself; its numbers depend on the window."""
     return Labels.of(ndimage.label(maps[0] >= 128)[0])
 

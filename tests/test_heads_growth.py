@@ -13,6 +13,7 @@ from scipy import ndimage
 from wsiseg.geometry import Box
 from wsiseg.models.heads.components import Components, Foreground, Runs, Sizes
 from wsiseg.models.heads.growth import Growth, _heights, gaussian_kernel
+from wsiseg.models.heads.hills import Hills
 from wsiseg.models.heads.seeds import SeedRule, find_seeds
 
 NARROW = {
@@ -148,6 +149,38 @@ def test_components_and_sizes_are_scipys(seed, share, side):
         assert sizes.extent_px[number] == extent(image == number)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000), share=st.sampled_from([0.0, 0.3, 0.5, 0.6, 1.0]), x=st.integers(-9, 30),
+    y=st.integers(-9, 70),
+)  # fmt: skip
+def test_only_components_beside_the_area_are_left_out(seed, share, x, y):
+    mask = np.random.default_rng(seed).random((70, 30)) < share
+    area = Box(x, y, 9, 12)
+    kept = np.zeros_like(mask)
+    for part in parts(mask):
+        rows, columns = (np.flatnonzero(part.any(axis)) for axis in (1, 0))
+        around = Box(columns[0], rows[0], int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1)
+        kept |= part & (not around.intersection(area).empty)
+    found, expected = Foreground.of(mask, 1, area), Foreground.of(kept, 1)
+    np.testing.assert_array_equal(found.flat, expected.flat)
+    np.testing.assert_array_equal(found.inside, expected.inside)
+    for one, other in zip(found.above_and_below(), expected.above_and_below(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), side=st.integers(1, 60), steps=st.sampled_from([2, 5, 300]))
+def test_a_summit_has_no_higher_neighbour(seed, side, steps):
+    core = np.random.default_rng(seed).integers(0, steps, (side, 30))
+    foreground = Foreground.of(core, 1)
+    heights = np.zeros(len(foreground.flat), np.uint16)
+    heights[foreground.inside] = core[core > 0]
+    cross = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]])
+    highest = (core > 0) & (core == ndimage.maximum_filter(core, footprint=cross, mode="constant"))
+    np.testing.assert_array_equal(Hills(foreground, heights).summits()[foreground.inside], highest[core > 0])
+
+
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10_000), share=st.sampled_from([0.0, 0.3, 0.7, 0.95, 1.0]), side=st.integers(1, 200))
 def test_the_list_holds_the_mask_and_its_neighbours(seed, share, side):
@@ -161,7 +194,8 @@ def test_the_list_holds_the_mask_and_its_neighbours(seed, share, side):
     places = np.flatnonzero(foreground.inside)
     for step, neighbours in zip((-width, width), foreground.above_and_below(), strict=True):
         expected = foreground.flat[places] + step
-        np.testing.assert_array_equal(foreground.flat[neighbours[places]], np.where(framed[expected], expected, 0))
+        known = np.where(framed[expected], expected, foreground.flat[places])
+        np.testing.assert_array_equal(foreground.flat[neighbours[places]], known)
 
 
 @pytest.mark.parametrize("radius_px", [0, 1, 2, 3, 4, 15])
@@ -200,7 +234,7 @@ def test_a_level_is_reached_by_what_is_as_high(peak, saddle, count, upright):
     heights = np.zeros(len(foreground.flat), int)
     heights[foreground.inside] = core.ravel()
     rule = SeedRule(levels=(10, 20), prominence=5, min_area_px=1, max_extent_px=80)
-    assert find_seeds(heights, foreground, rule).max() == count
+    assert find_seeds(Hills(foreground, heights), rule).max() == count
 
 
 @pytest.mark.parametrize("turn", range(4))

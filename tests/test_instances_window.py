@@ -113,7 +113,7 @@ def test_a_block_without_nuclei():
 
 def test_labels_of_another_size_are_a_bug_of_the_head():
     frame = Frame(8, 8)
-    decoding = Decoding(lambda maps: Labels.of(maps[0, 1:, 1:]), frame, frame.box, 0.5)
+    decoding = Decoding(lambda maps, area: Labels.of(maps[0, 1:, 1:]), frame, frame.box, 0.5)
     with pytest.raises(ValueError, match="do not cover"):
         decode_block(planes_of(np.zeros((1, 8, 8), np.uint8)), frame.box, frame.box, decoding)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsiseg.run.tilefile import TileReader, join_tiles, pack_tile
+from wsiseg.run.tilefile import TileReader, join_tiles, pack_tile, unpack_tile
 
 SIZE = 300
 
@@ -29,7 +29,7 @@ def content(tiles) -> bytes:
 
 def read(content, numbers, count=4):
     reader = TileReader(io.BytesIO(content), count)
-    return [reader.tile(number) for number in numbers]
+    return [unpack_tile(reader.tile(number)) for number in numbers]
 
 
 def test_each_tile_comes_back_alone(tiles, content):

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 class Decoding:
     """What turns a run's maps into nuclei: the same for all its blocks."""
 
-    decode: Callable[[npt.NDArray[np.uint8]], Labels]
-    """The head's decoding: (channels, h, w) maps to labels, each one 4-connected component."""
+    decode: Callable[[npt.NDArray[np.uint8], Box], Labels]
+    """The head's decoding: (channels, h, w) maps to labels, each one 4-connected component. Those that lie wholly
+    above, below, left or right of the box, which is of these pixels, may be missing."""
     frame: Frame
     """The model's frame."""
     area: Box
@@ -78,7 +79,8 @@ def decode_block(planes: Planes, window_box: Box, block_box: Box, decoding: Deco
         The pixels that the block owns.
     """
     frame = decoding.frame
-    found = find_objects(decoding.decode(planes.maps), window_box)
+    labels = decoding.decode(planes.maps, block_box.moved(-window_box.x, -window_box.y))
+    found = find_objects(labels, window_box)
     owned = found.in_box(block_box)
     cut = owned & found.cut_by(window_box, frame.box)
     objects = found.ordered(owned & ~cut)

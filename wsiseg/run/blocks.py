@@ -107,7 +107,7 @@ class BlockWork:
         for batch in batches:
             started = time.perf_counter()
             images, gaps = zip(*(next(pixels) for _ in batch), strict=True)
-            stacked = np.stack(images)
+            stacked = images[0][None] if len(images) == 1 else np.stack(images)  # no copy of what stands alone
             read = time.perf_counter()
             try:
                 found = predictor.predict(stacked)

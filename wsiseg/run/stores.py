@@ -20,7 +20,7 @@ from wsiseg.instances import Planes
 from wsiseg.nuclei import Nuclei, pixels_from_bytes, places_from_bytes
 from wsiseg.run.board import Board
 from wsiseg.run.ledger import MAPS, NUCLEI, Entry
-from wsiseg.run.tilefile import TileReader, join_tiles, pack_tile
+from wsiseg.run.tilefile import TileReader, join_tiles, pack_tile, unpack_tile
 from wsiseg.stains import STAINS, as_planes, stains_of
 from wsiseg.tiling import Block
 
@@ -99,6 +99,8 @@ class MapStore:
         self._layout = layout
         side = layout.grid.tile_px
         self._tile_shape = (channels, side, side)
+        self._nothing = pack_tile(np.zeros(self._tile_shape, np.uint8))
+        """A tile whose maps are 0 everywhere; so they need not be unpacked to be known."""
 
     def pack(self, maps: npt.NDArray[np.uint8], rgb: npt.NDArray[np.uint8]) -> bytes:
         """Make of a tile's (channels, tile, tile) maps and (tile, tile, 3) pixels what `write` takes."""
@@ -106,7 +108,7 @@ class MapStore:
 
     def pack_lost(self) -> bytes:
         """Make the same of a tile that could not be read: all 0."""
-        return pack_tile(np.zeros(self._tile_shape, np.uint8))
+        return self._nothing
 
     def write(self, block: Block, tiles: Sequence[bytes], lost: tuple[tuple[int, int], ...] = ()) -> Entry:
         """Write a block's tiles.
@@ -133,27 +135,32 @@ class MapStore:
 
     def _copy(self, block: Block, box: Box, out: npt.NDArray[np.uint8]) -> None:
         tiles = self._layout.tiles_of(block)
-        if len(tiles) == 0:
+        side = self._layout.grid.tile_px
+        first, after = (box.y // side, box.x // side), (-(-box.bottom // side), -(-box.right // side))
+        near = np.flatnonzero(((tiles >= first) & (tiles < after)).all(1))
+        if len(near) == 0:
             return
         path = _path(self._work, MAPS, block.name)
         with fsio.explained(path), open(path, "rb") as file:
             reader = TileReader(file, len(tiles))
-            for index, (row, column) in enumerate(tiles):
-                core = self._layout.grid.core(int(row), int(column))
-                part = core.intersection(box)
-                if part.empty:
+            for index in near.tolist():
+                packed = reader.tile(index)
+                if packed == self._nothing:  # as `out` is
                     continue
-                maps, stains = self._planes(reader.tile(index))
+                core = self._layout.grid.core(*tiles[index].tolist())
+                part = core.intersection(box)
                 source = part.moved(-core.x, -core.y).slices
                 target = part.moved(-box.x, -box.y).slices
-                out[: len(maps), *target] = maps[:, *source]
-                out[len(maps) :, *target] = stains[:, *source]
+                self._unpack(packed, source, out[:, *target])
 
-    def _planes(self, content: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-        """Give the maps and the stains of an unpacked tile."""
+    def _unpack(self, packed: bytes, area: tuple[slice, slice], out: npt.NDArray[np.uint8]) -> None:
+        """Put the planes of an area of a tile where there is 0 so far."""
+        content = unpack_tile(packed)
         maps = content[: prod(self._tile_shape)].reshape(self._tile_shape)
+        out[: len(maps)] = maps[:, *area]
         stains = content[maps.size :].reshape(-1, len(STAINS))
-        return maps, as_planes(stains, maps[0])
+        if len(stains):
+            out[len(maps) :] = as_planes(stains, maps[0])[:, *area]
 
 
 class NucleiStore:

@@ -29,6 +29,13 @@ def pack_tile(content: npt.NDArray[np.uint8]) -> bytes:
     return data
 
 
+def unpack_tile(data: bytes) -> npt.NDArray[np.uint8]:
+    """Give the bytes that `pack_tile` compressed."""
+    from numcodecs.lz4 import LZ4
+
+    return np.frombuffer(LZ4().decode(data), np.uint8)
+
+
 def join_tiles(tiles: Sequence[bytes]) -> bytes:
     """Give the content of a file of packed tiles."""
     index = np.empty(len(tiles), _ENTRY)
@@ -59,14 +66,12 @@ class TileReader:
         if self._ends != sorted(self._ends) or self._ends[-1] != file.seek(0, os.SEEK_END):
             raise _damaged()
 
-    def tile(self, number: int) -> npt.NDArray[np.uint8]:
-        """Give the bytes of a tile by its place in the file."""
-        from numcodecs.lz4 import LZ4
-
+    def tile(self, number: int) -> bytes:
+        """Give a tile by its place in the file, as `pack_tile` made it."""
         data = self._read(self._ends[number], self._ends[number + 1])
         if zlib.crc32(data) != self._crcs[number]:
             raise _damaged()
-        return np.frombuffer(LZ4().decode(data), np.uint8)
+        return data
 
     def _read(self, begin: int, end: int) -> bytes:
         self._file.seek(begin)

@@ -6,6 +6,7 @@ that the filter needs, and the filter is placed at its exact sub-pixel position.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import ceil, floor
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,7 +17,7 @@ from PIL import Image
 from wsiseg.geometry import Box, Frame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import TypeAlias
 
     import numpy.typing as npt
@@ -91,14 +92,29 @@ def _mirrored_beyond(frame: Frame, box: Box, read: Callable[[Box], _Pixels]) -> 
         return read(box)
     columns, rows = _mirrored(box.x, box.width, frame.width), _mirrored(box.y, box.height, frame.height)
     x, y = int(columns.min()), int(rows.min())
-    inside = Box(x, y, int(columns.max()) + 1 - x, int(rows.max()) + 1 - y)
-    return read(inside)[np.ix_(rows - y, columns - x)]
+    pixels = read(Box(x, y, int(columns.max()) + 1 - x, int(rows.max()) + 1 - y))
+    out = np.empty((*box.shape, 3), np.uint8)
+    # Stretch by stretch: looking up pixel by pixel takes twenty times as long.
+    for to_rows, from_rows in _stretches(rows - y):
+        for to_columns, from_columns in _stretches(columns - x):
+            out[to_rows, to_columns] = pixels[from_rows, from_columns]
+    return out
 
 
 def _mirrored(start: int, count: int, size: int) -> npt.NDArray[np.intp]:
     """Give the inside index that each of `count` positions from `start` shows, mirrored at 0 and `size`."""
     folded = np.arange(start, start + count) % (2 * size)
     return np.minimum(folded, 2 * size - 1 - folded)
+
+
+def _stretches(indices: npt.NDArray[np.intp]) -> Iterator[tuple[slice, slice]]:
+    """Cut what `_mirrored` gave into stretches that run up or down: where each stands, and what it consists of."""
+    turns = np.flatnonzero(np.diff(indices) == 0) + 1  # at an edge, whose pixel comes twice
+    for start, stop in pairwise((0, *turns.tolist(), len(indices))):
+        first, last = int(indices[start]), int(indices[stop - 1])
+        step = 1 if first <= last else -1
+        end = last + step
+        yield slice(start, stop), slice(first, None if end < 0 else end, step)
 
 
 def _read_inside(slide: Slide, frame: Frame, box: Box) -> _Pixels:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
+    from wsiseg.geometry import Box
     from wsiseg.labels import Labels
 
 HEADS: dict[str, str] = {
@@ -73,10 +74,15 @@ class Head(Protocol):
             (n, 1, h, w); 0 where the truth is unknown.
         """
 
-    def decode(self, maps: npt.NDArray[np.uint8]) -> Labels:
+    def decode(self, maps: npt.NDArray[np.uint8], area: Box | None = None) -> Labels:
         """Turn (len(maps), h, w) maps, quantised to 0..255, into labels.
 
         Each label is one 4-connected component. The numbers themselves mean nothing.
+
+        Parameters
+        ----------
+        area
+            Of these pixels: what lies wholly above, below, left or right of it may be left out.
         """
 
 

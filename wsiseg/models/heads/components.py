@@ -24,10 +24,66 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from wsiseg.geometry import Box
+
     Indices = npt.NDArray[np.intp]
 
 _STRIP_ROWS = 64
 """Rows of an image that are looked at together: a few MB, which stay in the processor's cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """Pixels of an image that stand side by side in a row, with a pixel of background after each span."""
+
+    first: npt.NDArray[np.int32]
+    """(m,): flat index of each span's first pixel, in order."""
+    after: npt.NDArray[np.int32]
+    """(m,): flat index after its last one."""
+    upper: Indices
+    """(k,): of each pair of a span and one of the row below that touches it, the number of the upper one."""
+    lower: Indices
+    """(k,): the number of the lower one; pairs are in the order of their upper spans."""
+
+    @classmethod
+    def of(cls, first: npt.NDArray[np.int32], after: npt.NDArray[np.int32], width: int) -> Spans:
+        """Find which spans of an image that is `width` wide touch each other."""
+        lowest = np.searchsorted(after, first + width, "right")
+        counts = np.searchsorted(first, after + width) - lowest
+        return cls(first, after, np.repeat(np.arange(len(first)), counts), expand_ranges(lowest, counts))
+
+    def components(self) -> Indices:
+        """Give each span the first one that it is connected to.
+
+        Hooking and pointer jumping (Shiloach and Vishkin 1982): every round joins each tree to the first one that
+        it touches, and then lets all spans point to their tree's root.
+        """
+        upper, lower = self.upper, self.lower
+        root: Indices = np.arange(len(self.first))
+        root[lower[::-1]] = upper[::-1]  # the pairs are sorted, so the first of several is the last to be written
+        while True:
+            while (further := root[root]).tobytes() != root.tobytes():
+                root = further
+            upper, lower = root[upper], root[lower]
+            apart = upper != lower
+            if not apart.any():
+                return root
+            upper, lower = upper[apart], lower[apart]
+            np.minimum.at(root, np.maximum(upper, lower), np.minimum(upper, lower))
+
+    def beside(self, area: Box, width: int) -> Spans:
+        """Leave out each component that lies wholly above, below, left or right of an area of the image."""
+        root = self.components()
+        y, x = np.divmod(self.first, np.int32(width))
+        stop = x + self.after - self.first
+        kept = np.ones(len(root), np.bool_)
+        for not_beyond in (y < area.bottom, y >= area.y, x < area.right, stop > area.x):
+            reaching = np.zeros(len(root), np.bool_)
+            reaching[root[not_beyond]] = True
+            kept &= reaching[root]
+        number = np.cumsum(kept) - 1
+        both = kept[self.upper]  # a pair is of one component
+        return Spans(self.first[kept], self.after[kept], number[self.upper[both]], number[self.lower[both]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +100,30 @@ class Foreground:
     """(n,): whether the pixel is set."""
     shape: tuple[int, int]
     """(h + 2, w + 2): the image has a frame of background, so that every set pixel has four neighbours."""
+    spans: Spans
+    """The set pixels of the image."""
 
     @classmethod
-    def of(cls, image: npt.NDArray[np.integer], threshold: int) -> Foreground:
-        """List the pixels of an (h, w) image that reach a threshold."""
+    def of(cls, image: npt.NDArray[np.integer], threshold: int, area: Box | None = None) -> Foreground:
+        """List the pixels of an (h, w) image that reach a threshold.
+
+        Parameters
+        ----------
+        area
+            Components that lie wholly above, below, left or right of it are left out; by default none is.
+        """
         shape = image.shape[0] + 2, image.shape[1] + 2
-        first, after = _spans(image, threshold)
-        ends = np.cumsum(after - first + 1, dtype=np.int32)  # the place after each span's pixel of background
-        flat = np.repeat(after + 1 - ends, np.diff(ends, prepend=0))
+        spans = Spans.of(*_edges(image, threshold), shape[1])
+        if area is not None:
+            spans = spans.beside(area.moved(1, 1), shape[1])
+        length = spans.after - spans.first
+        start = _listed(spans)
+        flat = np.repeat(np.append(np.int32(0), spans.first - start), np.append(1, length + 1))
         flat += np.arange(len(flat), dtype=np.int32)
         inside = np.ones(len(flat), np.bool_)
-        inside[ends - 1] = False
-        return cls(flat, inside, shape)
+        inside[0] = False
+        inside[start + length] = False
+        return cls(flat, inside, shape, spans)
 
     def strips(self) -> Iterator[tuple[slice, slice]]:
         """Give the rows of the image without its frame, some at a time, and the places of their listed pixels.
@@ -68,28 +136,19 @@ class Foreground:
         for row, listed in zip(pairwise(edges), pairwise(places), strict=True):
             yield slice(*row), slice(*listed)
 
-    def spans(self, chosen: npt.NDArray[np.bool_]) -> tuple[Indices, npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        """Give the spans of some set pixels: where each begins in the list, begins in the image and ends there."""
-        edges = np.flatnonzero(chosen[1:] != chosen[:-1]) + 1
-        start = edges[::2]
-        first = self.flat[start]
-        return start, first, first + (edges[1::2] - start).astype(np.int32)
-
     def above_and_below(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        """Give the places in the list of the pixels above and below each, 0 where they are not set."""
-        start, first, after = self.spans(self.inside)
+        """Give the places in the list of the pixels above and below each; its own where they are not set."""
+        first, after, upper, lower = self.spans.first, self.spans.after, self.spans.upper, self.spans.lower
         width = self.shape[1]
-        upper, lower = _touching(first, after, width)
-        shift = first - start.astype(np.int32)  # from a place in the list to the image
+        start = _listed(self.spans)
+        shift = first - start  # from a place in the list to the image
         begin = np.maximum(first[upper], first[lower] - width) - shift[upper]
         end = np.minimum(after[upper], after[lower] - width) - shift[upper]
         # Wherever two spans touch, what lies below is as much further in the list.
         step = shift[upper] - shift[lower] + width
         places = np.arange(len(self.flat), dtype=np.int32)
-        below = Runs(begin, end, step).listed(len(places))
-        below += places * (below > 0)
-        above = Runs(begin + step, end + step, step).listed(len(places))
-        above = (places - above) * (above > 0)
+        below = places + Runs(begin, end, step).listed(len(places))
+        above = places - Runs(begin + step, end + step, step).listed(len(places))
         return above, below
 
     def labels(self, runs: Runs) -> Labels:
@@ -182,55 +241,45 @@ class Components:
     """Place of each component's first pixel."""
 
     @classmethod
-    def of(cls, inside: npt.NDArray[np.bool_], foreground: Foreground) -> Components:
+    def of(
+        cls, inside: npt.NDArray[np.bool_], foreground: Foreground, places: npt.NDArray[np.integer] | None = None
+    ) -> Components:
         """Find the components.
 
         Parameters
         ----------
         inside
             (n,): the listed pixels to look at, never one of background.
+        places
+            (n,): where these stand in the list; by default they are all of it.
         """
-        start, first, after = foreground.spans(inside)
-        root = _joined(len(start), *_touching(first, after, foreground.shape[1]))
+        edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
+        start, length = edges[::2], edges[1::2] - edges[::2]
+        start = start if places is None else places[start].astype(np.intp)
+        stop = start + length
+        first = foreground.flat[start]
+        after = first + length.astype(np.int32)
+        root = Spans.of(first, after, foreground.shape[1]).components()
         is_root = root == np.arange(len(root))
         names = np.cumsum(is_root, dtype=np.int32)
-        return cls(Runs(start, start + (after - first), names[root]), start[is_root])
+        return cls(Runs(start, stop, names[root]), start[is_root])
 
-    def at(self, places: Indices) -> npt.NDArray[np.int32]:
-        """Give the component at places of the list, each in one."""
-        return self.runs.label[np.searchsorted(self.runs.start, places, "right") - 1]
+    def at(self, places: npt.NDArray[np.integer]) -> npt.NDArray[np.int32]:
+        """Give the component at places of the list, 0 where there is none."""
+        if len(self) == 0:
+            return np.zeros(len(places), np.int32)
+        run = np.searchsorted(self.runs.start, places, "right") - 1
+        return np.where((run >= 0) & (places < self.runs.stop[run]), self.runs.label[run], 0)
 
     def __len__(self) -> int:
         return len(self.first)
 
 
-def _joined(count: int, upper: npt.NDArray[np.integer], lower: npt.NDArray[np.integer]) -> Indices:
-    """Give each of `count` runs the first run that it is connected to, by the pairs that touch.
-
-    Hooking and pointer jumping (Shiloach and Vishkin 1982): every round joins each tree to the first one that it
-    touches, and then lets all runs point to their tree's root.
-    """
-    root: Indices = np.arange(count)
-    root[lower[::-1]] = upper[::-1]  # the pairs are sorted, so the first of several is the last to be written
-    while True:
-        while (further := root[root]).tobytes() != root.tobytes():
-            root = further
-        upper, lower = root[upper], root[lower]
-        apart = upper != lower
-        if not apart.any():
-            return root
-        upper, lower = upper[apart], lower[apart]
-        np.minimum.at(root, np.maximum(upper, lower), np.minimum(upper, lower))
-
-
-def _spans(image: npt.NDArray[np.integer], threshold: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """Give where the spans of pixels that reach a threshold begin and end: flat indices of the framed image.
-
-    The first one is empty: the list begins with the background after it.
-    """
+def _edges(image: npt.NDArray[np.integer], threshold: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Give where the spans of pixels that reach a threshold begin and end: flat indices of the framed image."""
     height, width = image.shape
     framed = np.zeros((_STRIP_ROWS, width + 2), np.bool_)
-    edges = [np.zeros(2, np.int32)]
+    edges = [np.zeros(0, np.int32)]
     for top in range(0, height, _STRIP_ROWS):
         part = image[top : top + _STRIP_ROWS]
         np.greater_equal(part, threshold, out=framed[: len(part), 1:-1])
@@ -240,17 +289,10 @@ def _spans(image: npt.NDArray[np.integer], threshold: int) -> tuple[npt.NDArray[
     return both[::2], both[1::2]
 
 
-def _touching(first: npt.NDArray[np.int32], after: npt.NDArray[np.int32], width: int) -> tuple[Indices, Indices]:
-    """Give each pair of a span and one of the row below that touches it, in order.
-
-    Parameters
-    ----------
-    first, after
-        Sorted flat indices of an image that is `width` wide, with a pixel of background after each span.
-    """
-    lowest = np.searchsorted(after, first + width, "right")
-    counts = np.searchsorted(first, after + width) - lowest
-    return np.repeat(np.arange(len(first)), counts), expand_ranges(lowest, counts)
+def _listed(spans: Spans) -> npt.NDArray[np.int32]:
+    """Give the place of each span's first pixel in a list as `Foreground` has it."""
+    length = spans.after - spans.first
+    return np.cumsum(length + 1, dtype=np.int32) - length
 
 
 def beginnings(chosen: npt.NDArray[np.bool_]) -> Indices:

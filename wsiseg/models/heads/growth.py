@@ -20,14 +20,16 @@ import cv2
 import numpy as np
 
 from wsiseg.models.heads.components import Components, Foreground, Runs, Sizes, numbered
+from wsiseg.models.heads.hills import Hills
 from wsiseg.models.heads.seeds import SeedRule, find_seeds
 from wsiseg.models.heads.settings import limited, read_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     import numpy.typing as npt
 
+    from wsiseg.geometry import Box
     from wsiseg.labels import Labels
 
 _FINE = 128
@@ -37,10 +39,6 @@ fits into 16 bits."""
 _KERNEL_SUM = 64
 """The smoothing's weights are whole 64ths: float32 holds their sums exactly, so the bits are the same wherever the
 window lies and whatever instructions OpenCV uses."""
-
-
-_AT_ONCE = 1 << 14
-"""Pixels that look at their neighbours together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,96 +103,30 @@ class Growth:
         reach_px = s.spread_px + (1 << s.climb_doublings) + s.seed_extent_px + s.blur_radius_px + 2
         return s.max_extent_px + reach_px
 
-    def labels(self, probability: npt.NDArray[np.uint8], core: npt.NDArray[np.uint8]) -> Labels:
-        """Give the labels of (h, w) maps."""
-        foreground = Foreground.of(probability, self._threshold)
+    def labels(
+        self, probability: npt.NDArray[np.uint8], core: npt.NDArray[np.uint8], area: Box | None = None
+    ) -> Labels:
+        """Give the labels of (h, w) maps; see `Head.decode`."""
+        # Nothing goes from one component of the mask to another, so those beside the area are not needed.
+        foreground = Foreground.of(probability, self._threshold, area)
         heights = _heights(core, foreground, self.settings.blur_radius_px)
         settings = self.settings
-        seeds = find_seeds(heights, foreground, self._seeds)
-        hills = _Hills(foreground, heights)
+        hills = Hills(foreground, heights)
+        seeds = find_seeds(hills, self._seeds)
         found = hills.climb(seeds, settings.climb_doublings)
         found = hills.spread(found, settings.spread_px)
-        found = hills.with_unseeded(found, self._min_area_px, settings.max_extent_px)
+        found = self._with_unseeded(found, foreground)
         runs = Runs.of(found)
         fits = Sizes.of(runs, foreground).within(self._min_area_px, settings.max_extent_px)
         return foreground.labels(runs.renamed(numbered(fits)))
 
-
-class _Hills:
-    """The smoothed core over the mask's pixels, as a list; 0 for the background."""
-
-    def __init__(self, foreground: Foreground, heights: npt.NDArray[np.uint16]) -> None:
-        self.foreground = foreground
-        self.heights = heights
-        self._above, self._below = foreground.above_and_below()
-
-    def _neighbours(self, places: npt.NDArray[np.intp]) -> Iterator[npt.NDArray[np.integer]]:
-        """Give the places of the neighbours; this fixed order decides between those of equal height."""
-        yield self._above[places]
-        yield places - 1
-        yield places + 1
-        yield self._below[places]
-
-    def climb(self, seed: npt.NDArray[np.int32], doublings: int) -> npt.NDArray[np.int32]:
-        """Give each pixel the seed that it meets within 2 ** doublings steps uphill, or 0."""
-        waiting = np.flatnonzero(self.foreground.inside & (seed == 0))
-        target = np.arange(len(seed), dtype=np.int32)
-        for part in _pieces(waiting):
-            target[part] = self._uphill(part)
-        climbing = waiting
-        for _ in range(doublings):
-            reached = target[climbing]
-            further = target[reached]
-            # Who does not come further has met a seed or stands on top.
-            moved = further != reached
-            climbing = climbing[moved]
-            target[climbing] = further[moved]
-        found = seed.copy()
-        found[waiting] = seed[target[waiting]]
-        return found
-
-    def _uphill(self, places: npt.NDArray[np.intp]) -> npt.NDArray[np.integer]:
-        """Give the place of each one's highest neighbour, or its own where none is higher."""
-        highest: npt.NDArray[np.integer] = places
-        best = self.heights[places]
-        for neighbour in self._neighbours(places):
-            height = self.heights[neighbour]
-            highest = np.where(height > best, neighbour, highest)
-            best = np.maximum(best, height)
-        return highest
-
-    def spread(self, labels: npt.NDArray[np.int32], layers: int) -> npt.NDArray[np.int32]:
-        """Let labels grow into unlabelled pixels, each to the label of its highest labelled neighbour."""
-        grown = labels.copy()
-        waiting = np.flatnonzero(self.foreground.inside & (labels == 0))
-        for _ in range(layers):
-            gained = np.zeros(len(waiting), np.int32)
-            best = np.zeros(len(waiting), self.heights.dtype)
-            for neighbour in self._neighbours(waiting):
-                label = grown[neighbour]
-                height = self.heights[neighbour] * (label > 0)
-                gained = np.where(height > best, label, gained)
-                best = np.maximum(best, height)
-            if not gained.any():
-                break
-            grown[waiting] = gained
-            waiting = waiting[gained == 0]
-        return grown
-
-    def with_unseeded(
-        self, labels: npt.NDArray[np.int32], min_area_px: float, max_extent_px: int
-    ) -> npt.NDArray[np.int32]:
+    def _with_unseeded(self, labels: npt.NDArray[np.int32], foreground: Foreground) -> npt.NDArray[np.int32]:
         """Make nuclei of the mask's parts that no seed has reached: small and faint ones have no core."""
-        runs = Components.of(self.foreground.inside & (labels == 0), self.foreground).runs
-        fits = Sizes.of(runs, self.foreground).within(min_area_px, max_extent_px)
+        runs = Components.of(foreground.inside & (labels == 0), foreground).runs
+        fits = Sizes.of(runs, foreground).within(self._min_area_px, self.settings.max_extent_px)
         names = np.where(fits, labels.max() + numbered(fits), 0).astype(np.int32)
         out: npt.NDArray[np.int32] = labels + runs.renamed(names).listed(len(labels))
         return out
-
-
-def _pieces(places: npt.NDArray[np.intp]) -> Iterator[npt.NDArray[np.intp]]:
-    """Cut a list into pieces that stay in the processor's cache, with what is made of them."""
-    return (places[first : first + _AT_ONCE] for first in range(0, len(places), _AT_ONCE))
 
 
 def level_of(share: float) -> int:
@@ -209,12 +141,14 @@ def _heights(core: npt.NDArray[np.uint8], foreground: Foreground, radius_px: int
     across, down = kernel / _KERNEL_SUM, kernel * (_FINE / _KERNEL_SUM)
     heights = np.zeros(len(foreground.flat), np.uint16)
     for rows, listed in foreground.strips():
+        if listed.start == listed.stop:
+            continue
         first = max(rows.start - radius_px, 0)
         around = core[first : rows.stop + radius_px]
         smooth = np.empty((len(around), width), np.int16)
         # Halves are rounded up: less than a half is no closer than the last digit of a product.
         cv2.sepFilter2D(around, cv2.CV_16S, across, down, dst=smooth[:, 1:-1], delta=_FINE / _KERNEL_SUM**2 / 2)
-        heights[listed] = smooth.ravel()[foreground.flat[listed] - (first + 1) * width]
+        heights[listed] = smooth.ravel().take(foreground.flat[listed] - (first + 1) * width)
     # +1: inside the mask even a core of 0 is higher than the background.
     return (heights + np.uint16(1)) * foreground.inside
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
+    from wsiseg.geometry import Box
     from wsiseg.labels import Labels
     from wsiseg.models.heads import HeadSpec
 
@@ -77,9 +78,9 @@ class NucleiHead:
         shaped = weighted_mean(error, weight * (1.0 + (_CORE_INSIDE - 1.0) * probability))
         return weighted_mean(entropy, weight) + dice + _CORE_WEIGHT * shaped
 
-    def decode(self, maps: npt.NDArray[np.uint8]) -> Labels:
+    def decode(self, maps: npt.NDArray[np.uint8], area: Box | None = None) -> Labels:
         """Separate the nuclei of (maps, h, w) maps."""
-        return self._growth.labels(maps[0], maps[1])
+        return self._growth.labels(maps[0], maps[1], area)
 
 
 def core_of(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
+    from wsiseg.geometry import Box
     from wsiseg.labels import Labels
     from wsiseg.models.heads import HeadSpec
 
@@ -69,9 +70,9 @@ class SemanticHead:
         truth = torch.cat([1.0 - targets, targets], 1)
         return focal_loss(probabilities, truth, weight) + jaccard_loss(probabilities, truth, weight)
 
-    def decode(self, maps: npt.NDArray[np.uint8]) -> Labels:
+    def decode(self, maps: npt.NDArray[np.uint8], area: Box | None = None) -> Labels:
         """Label the connected parts of the foreground that are neither too small nor too large."""
-        foreground = Foreground.of(maps[0], self._threshold)
+        foreground = Foreground.of(maps[0], self._threshold, area)
         runs = Components.of(foreground.inside, foreground).runs
         fits = Sizes.of(runs, foreground).within(self._min_area_px, self._max_extent_px)
         return foreground.labels(runs.renamed(numbered(fits)))
