@@ -57,7 +57,7 @@ def sums_pixel_by_pixel(pixels: np.ndarray, plane: np.ndarray, count: int) -> li
 
 def decode_typed(labels: np.ndarray, maps: np.ndarray, classes: tuple[int, ...]) -> Nuclei:
     frame = Frame(labels.shape[1], labels.shape[0])
-    decoding = Decoding(lambda _: Labels.of(labels), frame, frame.box, 0.5, classes)
+    decoding = Decoding(lambda _, area: Labels.of(labels), frame, frame.box, 0.5, classes)
     return decode_block(planes_of(maps), frame.box, frame.box, decoding).nuclei
 
 
@@ -115,7 +115,7 @@ def test_a_block_without_nuclei_still_has_its_classes():
 def test_one_class_has_no_probabilities():
     labels = blobs(40, 40)
     frame = Frame(40, 40)
-    decoding = Decoding(lambda _: Labels.of(labels), frame, frame.box, 0.5, (9,))
+    decoding = Decoding(lambda _, area: Labels.of(labels), frame, frame.box, 0.5, (9,))
     nuclei = decode_block(planes_of(maps_of(labels)), frame.box, frame.box, decoding).nuclei
     assert nuclei.class_probability.shape == (len(nuclei), 0)
     assert set(nuclei.class_value.tolist()) == {9}
@@ -125,6 +125,6 @@ def test_one_class_has_no_probabilities():
 def test_a_window_that_begins_inside_a_cell_is_refused():
     labels = blobs(40, 40)
     maps, frame = with_types(maps_of(labels), 3), Frame(90, 90)
-    decoding = Decoding(lambda _: Labels.of(labels), frame, frame.box, 0.5, (1, 2, 3))
+    decoding = Decoding(lambda _, area: Labels.of(labels), frame, frame.box, 0.5, (1, 2, 3))
     with pytest.raises(ValueError, match="cell"):
         decode_block(planes_of(maps), Box(2, 0, 40, 40), Box(2, 0, 40, 40), decoding)
