@@ -356,10 +356,12 @@ def test_a_clicked_nucleus_tells_the_probability_of_each_class(typed_page, typed
     go_to(page, row["centroid_x"], row["centroid_y"], 2)
     page.locator("#viewer").click()
     page.wait_for_selector("#measurements")
-    texts = page.locator("#measurements").inner_text().split("\n")
-    columns = ("probability_tumour_or_epithelial", "probability_lymphocyte", "probability_stromal")
-    for name, column in zip(("tumour or epithelial", "lymphocyte", "stromal"), columns, strict=True):
-        assert texts[texts.index(name) + 1] == f"{round(100 * row[column])} %"
-    assert texts[texts.index("Class") + 1] == row["class"]
+    names = ("tumour or epithelial", "lymphocyte", "stromal")
+    shown = page.locator("#measurements [data-class-value]").all_inner_texts()
+    columns = (f"probability_{name.replace(' ', '_')}" for name in names)
+    assert shown == [f"{round(100 * row[column])} %" for column in columns]
+    labels = page.locator("#measurements dt").all_inner_texts()
+    assert labels[:4] == ["Class", *names]
+    assert page.locator("#measurements [data-column=class]").inner_text().strip() == row["class"]
     page.uncheck(f"#class-{row['class_value']}")
     assert page.locator("#measurements").count() == 0  # what is hidden is not selected
