@@ -116,7 +116,9 @@ def main() -> None:
     for name, stage in STAGES.items():
         setattr(window, name, watch.timed(stage, getattr(window, name)))
     decode = watch.timed("labels", layout.bundle.head().decode)
-    decoding = Decoding(decode, layout.frame, layout.info.area, layout.bundle.spec.mpp)
+    spec = layout.bundle.spec
+    classes = tuple(one.value for one in spec.classes)
+    decoding = Decoding(decode, layout.frame, layout.info.area, spec.mpp, classes)
     whole = watch.timed("all", window.decode_block)
     records = []
     give_back_memory()
