@@ -17,11 +17,14 @@ from shapely.geometry.polygon import orient
 from wsiseg.instances.contours import trace_outlines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     import numpy.typing as npt
 
     from wsiseg.geometry import Box, Frame
+
+    Points = npt.NDArray[np.float64]
+    """(n, 2): x and y."""
 
 GRID = 100
 """Steps of the coordinate grid in a level-0 pixel."""
@@ -76,14 +79,23 @@ def _batches(runs: npt.NDArray[np.int32], count: int) -> Iterator[tuple[npt.NDAr
 
 
 def _outline(runs: npt.NDArray[np.int32], count: int, frame: Frame, area: Box) -> Polygons:
+    def on_grid(points: Points) -> Points:
+        """Bring points of the frame to level-0 hundredths, pushed back to the area's edge."""
+        level0 = np.clip(frame.to_level0(points), (area.x, area.y), (area.right, area.bottom))
+        return np.rint(level0 * GRID)
+
     traced = _trace(runs, count)
-    polygon = _to_grid(_simplified(traced), frame, area)
-    refused = np.flatnonzero(~shapely.is_valid(polygon))
-    polygon[refused] = _to_grid(shapely.polygons(traced[refused]), frame, area)
-    broken = refused[~shapely.is_valid(polygon[refused])]
+    points, nucleus = _simplified(traced)
+    hundredths = on_grid(points)
+    refused = np.flatnonzero(~shapely.is_valid(_polygons(hundredths, nucleus)))
+    polygon = _polygons(hundredths / GRID, nucleus)
+    points, nucleus = shapely.get_coordinates(traced[refused], return_index=True)
+    mended = _polygons(on_grid(points), nucleus)
+    broken = np.flatnonzero(~shapely.is_valid(mended))
     for index in broken:
-        polygon[index] = _mended(polygon[index])
-    return Polygons(_transformed(polygon, lambda hundredths: hundredths / GRID), repaired=len(broken))
+        mended[index] = _mended(mended[index])
+    polygon[refused] = shapely.transform(mended, lambda points: points / GRID)
+    return Polygons(polygon, repaired=len(broken))
 
 
 def _trace(runs: npt.NDArray[np.int32], count: int) -> npt.NDArray[np.object_]:
@@ -96,39 +108,32 @@ def _trace(runs: npt.NDArray[np.int32], count: int) -> npt.NDArray[np.object_]:
     return np.asarray(shapely.linearrings(points / 2, indices=nucleus), object)
 
 
-def _simplified(rings: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
-    """Give polygons with fewer vertices (Douglas and Peucker 1973), or all where that changes the area too much.
+def _simplified(rings: npt.NDArray[np.object_]) -> tuple[Points, npt.NDArray[np.intp]]:
+    """Give fewer vertices (Douglas and Peucker 1973), or all of a ring where that changes the area too much.
 
     Rings are simplified, not polygons: for polygons GEOS mends what it broke with `buffer(0)`, which drops parts.
     Here a broken ring is seen by whoever checks it.
     """
     simple = shapely.simplify(rings, TOLERANCE_PX, preserve_topology=False)
-    collapsed = shapely.get_num_coordinates(simple) < 4
-    simple[collapsed] = rings[collapsed]
-    full, fewer = shapely.polygons(rings), shapely.polygons(simple)
-    before, after = shapely.area(full), shapely.area(fewer)
-    polygons: npt.NDArray[np.object_] = np.where(
-        np.abs(after - before) > _LARGEST_AREA_CHANGE * before, full, fewer
-    )
-    return polygons
+    before, after = _areas(rings), _areas(simple)
+    changed = np.abs(after - before) > _LARGEST_AREA_CHANGE * before  # all of it where the ring has collapsed
+    simple[changed] = rings[changed]
+    points, ring = shapely.get_coordinates(simple, return_index=True)
+    return points, ring
 
 
-def _to_grid(polygons: npt.NDArray[np.object_], frame: Frame, area: Box) -> npt.NDArray[np.object_]:
-    """Bring polygons of the frame to level-0 hundredths, pushed back to the area's edge."""
+def _areas(rings: npt.NDArray[np.object_]) -> npt.NDArray[np.float64]:
+    """Give the area inside of each ring; without rounding, as coordinates are halves."""
+    points, ring = shapely.get_coordinates(rings, return_index=True)
+    (x, y), (next_x, next_y) = points[:-1].T, points[1:].T
+    same = ring[1:] == ring[:-1]
+    twice = np.bincount(ring[:-1], weights=(x * next_y - next_x * y) * same, minlength=len(rings))
+    area: npt.NDArray[np.float64] = np.abs(twice) / 2
+    return area
 
-    def moved(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        level0 = np.clip(frame.to_level0(points), (area.x, area.y), (area.right, area.bottom))
-        rounded: npt.NDArray[np.float64] = np.rint(level0 * GRID)
-        return rounded
 
-    return _transformed(polygons, moved)
-
-
-def _transformed(
-    geometries: npt.NDArray[np.object_], change: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
-) -> npt.NDArray[np.object_]:
-    changed: npt.NDArray[np.object_] = shapely.transform(geometries, change)
-    return changed
+def _polygons(points: Points, ring: npt.NDArray[np.intp]) -> npt.NDArray[np.object_]:
+    return np.asarray(shapely.polygons(shapely.linearrings(points, indices=ring)), object)
 
 
 def _mended(polygon: shapely.Polygon) -> shapely.Polygon:
