@@ -179,7 +179,7 @@ class Nuclei:
             batch = reader.read_next_batch()
         plain: dict[str, Any] = {name: _numbers(batch[name]) for name in _PLAIN}
         return cls(
-            polygon=shapely.from_wkb(batch["polygon"].to_numpy(zero_copy_only=False)),
+            polygon=_polygons(batch),
             anchor=_numbers(batch["anchor"].flatten()).reshape(-1, 2),
             runs=_runs(batch),
             class_probability=_class_probability(batch),
@@ -191,6 +191,12 @@ def pixels_from_bytes(data: bytes) -> tuple[npt.NDArray[np.int32], npt.NDArray[n
     """Read of what `Nuclei.to_bytes` gave just `runs` and `class_value`: painting reads each block nine times."""
     batch = _columns(data, "class_value", "runs")
     return _runs(batch), _numbers(batch["class_value"])
+
+
+def outlines_from_bytes(data: bytes) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.uint8]]:
+    """Read of what `Nuclei.to_bytes` gave just the polygons and `class_value`."""
+    batch = _columns(data, "polygon", "class_value")
+    return _polygons(batch), _numbers(batch["class_value"])
 
 
 def places_from_bytes(data: bytes) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
@@ -234,6 +240,11 @@ def _class_probability(batch: Any) -> npt.NDArray[np.float32]:  # noqa: ANN401 -
         return np.empty((batch.num_rows, 0), np.float32)
     column = batch["class_probability"]
     return _numbers(column.flatten()).reshape(batch.num_rows, column.type.list_size)
+
+
+def _polygons(batch: Any) -> npt.NDArray[np.object_]:  # noqa: ANN401 - pyarrow has no types
+    polygons: npt.NDArray[np.object_] = shapely.from_wkb(_numbers(batch["polygon"]))
+    return polygons
 
 
 def _runs(batch: Any) -> npt.NDArray[np.int32]:  # noqa: ANN401 - pyarrow has no types

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Protocol
 
@@ -33,11 +34,15 @@ def write_lines(file: Writable, head: bytes, lines: Iterator[bytes], tail: bytes
     -------
     Number of items.
     """
-    file.write(head)
     count = 0
-    while chunk := list(islice(lines, LINES_AT_ONCE)):
-        file.write((b",\n" if count else b"\n") + b",\n".join(chunk))
-        count += len(chunk)
+    with ThreadPoolExecutor(1, "pack") as packer:  # so that the next lines are made while these are compressed
+        packed = packer.submit(file.write, head)
+        while chunk := list(islice(lines, LINES_AT_ONCE)):
+            text = (b",\n" if count else b"\n") + b",\n".join(chunk)
+            packed.result()
+            packed = packer.submit(file.write, text)
+            count += len(chunk)
+        packed.result()
     file.write(b"\n" + tail)
     return count
 

@@ -5,7 +5,6 @@ Nuclei of one class are shown as their density, those of several as dots in thei
 
 from __future__ import annotations
 
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 import cv2
@@ -25,12 +24,14 @@ if TYPE_CHECKING:
     from wsiseg.export.ground import Ground, Points
     from wsiseg.models.bundle import ClassSpec
 
+    Picture = npt.NDArray[np.uint8]
+
 EDGE = (190, 40, 20)
 """Of the tissue, in a map of the density; dark among classes, of which one may be red."""
 
 
-def draw_density(ground: Ground, centroids: Iterable[Points]) -> bytes:
-    """Draw the slide with the density of its nuclei and give it as PNG.
+def draw_density(ground: Ground, centroids: Iterable[Points]) -> Picture:
+    """Draw the slide with the density of its nuclei: (height, width, 3) RGB.
 
     Parameters
     ----------
@@ -47,8 +48,8 @@ def draw_density(ground: Ground, centroids: Iterable[Points]) -> bytes:
     return _finished(legend, ground, EDGE)
 
 
-def draw_classes(ground: Ground, nuclei: Iterable[Placed], classes: Sequence[ClassSpec]) -> bytes:
-    """Draw the slide with its nuclei in the colours of their classes and give it as PNG."""
+def draw_classes(ground: Ground, nuclei: Iterable[Placed], classes: Sequence[ClassSpec]) -> Picture:
+    """Draw the slide with its nuclei in the colours of their classes: (height, width, 3) RGB."""
     ground = ground.enlarged()
     picture, counts = with_dots(ground, nuclei, classes)
     draw_marks(picture, ground, INK)
@@ -57,13 +58,21 @@ def draw_classes(ground: Ground, nuclei: Iterable[Placed], classes: Sequence[Cla
     return _finished(legend, ground, INK)
 
 
+def encode_overview(picture: Picture) -> bytes:
+    """Give an overview as PNG."""
+    # Only repeated pixels are looked for: a quarter of the time of a usual PNG, for 1.5 % more bytes.
+    settings = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+    _, png = cv2.imencode(".png", picture[..., ::-1], settings)
+    return png.tobytes()
+
+
 def shrink_overview(overview: bytes, side_px: int, most_bytes: int) -> bytes:
     """Give an overview as a small JPEG, without its legend.
 
     Parameters
     ----------
     overview
-        What `draw_density` or `draw_classes` gave.
+        What `encode_overview` gave.
     side_px
         Long side of the small picture.
     most_bytes
@@ -95,13 +104,11 @@ def _top_of_scale(density: npt.NDArray[np.float32]) -> float:
     return round_number(value, (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10))
 
 
-def _finished(legend: Legend, ground: Ground, edge: tuple[int, int, int]) -> bytes:
+def _finished(legend: Legend, ground: Ground, edge: tuple[int, int, int]) -> Picture:
     """Add what every legend has."""
     legend.scale_bar(ground.pixel_um)
     if len(ground.outlines):
         legend.outline(edge)
     if len(ground.gaps):
         legend.gap()
-    out = BytesIO()
-    legend.canvas.save(out, "PNG")
-    return out.getvalue()
+    return np.asarray(legend.canvas)

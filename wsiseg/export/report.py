@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import cv2
-import numpy as np
 
 from wsiseg.export.classes import class_keys, classes_section
 from wsiseg.export.markup import Histogram, Page, cards, document, draw_histogram, number, section, table, text
@@ -20,6 +19,7 @@ from wsiseg.export.trust import VERDICTS, findings, verdict
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
     import numpy.typing as npt
 
     from wsiseg.export.field import Field
@@ -43,8 +43,8 @@ SHAPES = {
 class ReportImages:
     """The pictures of a report."""
 
-    overview: bytes
-    """PNG."""
+    overview: npt.NDArray[np.uint8]
+    """(height, width, 3) RGB."""
     fields: Sequence[Field] = ()
 
 
@@ -121,11 +121,7 @@ def _overview(summary: Mapping[str, Any], images: ReportImages) -> str:
     if "classes" in summary:
         caption = f"The slide with its {summary['nuclei']:,} nuclei, each a dot in the colour of its class."
         alternative = "The slide, with its nuclei in the colours of their classes"
-    pixels = cv2.imdecode(np.frombuffer(images.overview, np.uint8), cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise ValueError("the overview is not a PNG")
-    rgb = np.asarray(pixels[..., ::-1], np.uint8)
-    picture = _picture(rgb, alternative, LONGEST_PX)
+    picture = _picture(images.overview, alternative, LONGEST_PX)
     return section("Overview", f'<figure class="wide">{picture}<figcaption>{caption}</figcaption></figure>')
 
 

@@ -101,9 +101,9 @@ def _caption(plan: RunPlan, box: Box, found: int, probability: float) -> str:
 def _outlined(plan: RunPlan, nuclei: Numbered, box: Box) -> Iterator[Outlined]:
     """Give the polygons that touch a box, in pixels of the box, and the colours of their classes."""
     corners = shapely.box(*plan.frame.to_level0(np.array([[box.x, box.y], [box.right, box.bottom]])).ravel())
-    found = [nuclei.store.read(block) for block in _blocks_near(plan, box) if block in nuclei.first_ids]
-    polygons = np.concatenate([np.empty(0, object), *(block.polygon for block in found)])
-    values = np.concatenate([np.empty(0, np.uint8), *(block.class_value for block in found)])
+    found = [nuclei.store.read_outlines(block) for block in _blocks_near(plan, box) if block in nuclei.first_ids]
+    polygons = np.concatenate([np.empty(0, object), *(polygon for polygon, _ in found)])
+    values = np.concatenate([np.empty(0, np.uint8), *(value for _, value in found)])
     near = shapely.intersects(polygons, corners)
     moved = shapely.transform(polygons[near], lambda xy: plan.frame.from_level0(xy) - (box.x, box.y))
     classes = plan.bundle.spec.classes

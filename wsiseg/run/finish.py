@@ -12,7 +12,7 @@ from wsiseg import fsio
 from wsiseg.export import ExportHeader, load_exporter
 from wsiseg.export.ground import Ground
 from wsiseg.export.omezarr import MaskClass, StoreSpec, create_store
-from wsiseg.export.overview import draw_classes, draw_density
+from wsiseg.export.overview import draw_classes, draw_density, encode_overview
 from wsiseg.export.parquet import read_nuclei
 from wsiseg.export.report import ReportImages, render_report
 from wsiseg.host import usable_cores
@@ -171,7 +171,7 @@ def _write_pages(
     record = names.RunFolder(attempt.parent.parent).read_record()  # attempts lie in DIR/work
     overview = _overview(plan, nuclei, picture, summary)
     pages = {
-        names.OVERVIEW: overview,
+        names.OVERVIEW: encode_overview(overview),
         names.SUMMARY: orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE),
         names.REPORT: render_report(summary, record, ReportImages(overview, fields)).encode(),
     }
@@ -180,7 +180,7 @@ def _write_pages(
     return tuple(attempt / name for name in pages)
 
 
-def _overview(plan: RunPlan, nuclei: Numbered, picture: Picture, summary: dict[str, Any]) -> bytes:
+def _overview(plan: RunPlan, nuclei: Numbered, picture: Picture, summary: dict[str, Any]) -> npt.NDArray[np.uint8]:
     """Draw the overview: the density of nuclei of one class, or the classes of all nuclei."""
     mpp = plan.info.checked_mpp().value
     outline = plan.tissue.outline(mpp) if plan.tissue else []

@@ -17,7 +17,7 @@ import numpy as np
 from wsiseg import fsio
 from wsiseg.errors import ResourceError
 from wsiseg.instances import Planes
-from wsiseg.nuclei import Nuclei, pixels_from_bytes, places_from_bytes
+from wsiseg.nuclei import Nuclei, outlines_from_bytes, pixels_from_bytes, places_from_bytes
 from wsiseg.run.board import Board
 from wsiseg.run.ledger import MAPS, NUCLEI, Entry
 from wsiseg.run.tilefile import TileReader, join_tiles, pack_tile, unpack_tile
@@ -177,6 +177,10 @@ class NucleiStore:
     def read(self, block: Block) -> Nuclei:
         """Give a decoded block's nuclei."""
         return Nuclei.from_bytes(self._bytes(block))
+
+    def read_outlines(self, block: Block) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.uint8]]:
+        """Give the outlines of a decoded block's nuclei, and the values of their classes."""
+        return outlines_from_bytes(self._bytes(block))
 
     def read_pixels(self, block: Block) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
         """Give what painting a decoded block needs: its nuclei's runs and class values."""
