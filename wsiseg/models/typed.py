@@ -8,23 +8,21 @@ resolution; no full-size decoder, which is where a U-Net spends its time.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-import segmentation_models_pytorch as smp
 import torch
 from torch import nn
 from torch.nn import functional
 
-from wsiseg.models.encoders import smp_name
 from wsiseg.typemap import CELL_PX, MOST_CLASSES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
-    from wsiseg.models.bundle import TypesSpec
-
-_FINEST = 2
-"""Index of the encoder's stage at a quarter of its resolution, the finest that is used."""
+_STAGES = 4
+"""The encoder's last, at 1/4, 1/8, 1/16 and 1/32 of its resolution."""
 _DROPPED = 0.1
 """Share of the channels that a step of the training goes without."""
 _SURELY_BACKGROUND = -2.2
@@ -33,13 +31,20 @@ quickly stored."""
 
 
 class TypesNetwork(nn.Module):
-    """(n, 3, h, w) normalised pixels to (n, classes, h / 4, w / 4) logits."""
+    """(n, 3, h, w) normalised pixels to (n, classes, h / 4, w / 4) logits.
 
-    def __init__(self, spec: TypesSpec, classes: int) -> None:
+    Parameters
+    ----------
+    encoder
+        As smp has them.
+    width
+        Channels of the pyramid.
+    """
+
+    def __init__(self, encoder: nn.Module, width: int, classes: int) -> None:
         super().__init__()
-        self.encoder: nn.Module = smp.encoders.get_encoder(smp_name(spec.encoder), weights=None)
-        stages: list[int] = list(self.encoder.out_channels)[_FINEST:]
-        width = spec.channels
+        self.encoder = encoder
+        stages = list(cast("Sequence[int]", encoder.out_channels))[-_STAGES:]
         self.lateral = nn.ModuleList(
             nn.Sequential(nn.Conv2d(n, width, 1, bias=False), nn.BatchNorm2d(width)) for n in stages
         )
@@ -52,7 +57,7 @@ class TypesNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Give the logits of each class."""
-        stages = self.encoder(images)[_FINEST:]
+        stages = self.encoder(images)[-_STAGES:]
         sides = [lateral(stage) for lateral, stage in zip(self.lateral, stages, strict=True)]
         merged = sides.pop()
         for merge in reversed(self.merge):

@@ -11,7 +11,6 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import torch
-from timm.layers import BatchNormAct2d
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
@@ -39,7 +38,7 @@ def fold_batch_norm(network: nn.Module) -> nn.Module:
         convolution, norm = network.get_submodule(name), network.get_submodule(follower)
         if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
             _fold(convolution, norm)
-            network.set_submodule(follower, norm.act if isinstance(norm, BatchNormAct2d) else nn.Identity())
+            network.set_submodule(follower, getattr(norm, "act", nn.Identity()))  # timm's have an activation
     return network
 
 

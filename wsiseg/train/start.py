@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from wsiseg.errors import SettingsError
 from wsiseg.models.bundle import bundle_names, load_bundle
 from wsiseg.models.encoders import load_encoder_weights, load_imagenet
-from wsiseg.models.network import build_network, load_network
+from wsiseg.models.network import build_network, load_trainable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,7 +85,7 @@ def _bundle(model: ModelConfig, root: Path, same: tuple[str, ...]) -> ModelBundl
 
 def _outlines(bundle: ModelBundle) -> nn.Module:
     """Load the part of a bundle's network that finds outlines: all of it where there are no types."""
-    network = load_network(bundle)
+    network = load_trainable(bundle)
     return network.get_submodule("outlines") if bundle.spec.types else network
 
 
