@@ -117,10 +117,11 @@ class TileGrid:
         wanted
             (rows, columns) of the grid: tiles to infer.
         halo_px
-            Context around each window, which counts too.
+            Context around each window.
         """
         rows, columns = self.block_tiles(block)
-        found = cheapest_cut(wanted[rows, columns], Pixels(span, self.tile_px, halo_px))
+        # A halo counts twice: a window has costs of its own, and what lies at its edge is seen with less around it.
+        found = cheapest_cut(wanted[rows, columns], Pixels(span, self.tile_px, 2 * halo_px))
         return [Window(rows.start + top, columns.start + left, *size) for top, left, *size in found]
 
     def window_box(self, window: Window, halo_px: int = 0) -> Box:
