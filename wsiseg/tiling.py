@@ -120,7 +120,7 @@ class TileGrid:
             Context around each window.
         """
         rows, columns = self.block_tiles(block)
-        # A halo counts twice: a window has costs of its own, and what lies at its edge is seen with less around it.
+        # A halo counts twice: a window has costs of its own, and at its edge nuclei are seen with less around them.
         found = cheapest_cut(wanted[rows, columns], Pixels(span, self.tile_px, 2 * halo_px))
         return [Window(rows.start + top, columns.start + left, *size) for top, left, *size in found]
 
