@@ -1,4 +1,4 @@
-"""From a bundle to a torch network. Of `models`, only this module and `encoders` need torch to import."""
+"""From a bundle to a torch network. Of `models`, only this module, `lite` and `encoders` need torch to import."""
 
 from __future__ import annotations
 
