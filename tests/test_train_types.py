@@ -123,6 +123,15 @@ def test_a_class_that_the_model_does_not_have_is_refused(data, tmp_path):
     assert caught.value.code == "E-DATA"
 
 
+def test_data_that_means_something_else_by_a_value_are_refused(data, task, tmp_path):
+    task.check(data / "discs")
+    (tmp_path / "classes.csv").write_text("value,name\n7,small\n3,more\n", "utf-8")
+    task.check(tmp_path)
+    (tmp_path / "classes.csv").write_text("value,name\n7,large\n", "utf-8")
+    with pytest.raises(SettingsError, match="its class 7 is 'large', the model's is 'small'"):
+        task.check(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "match"),
     [

@@ -120,7 +120,7 @@ class TileGrid:
             Context around each window.
         """
         rows, columns = self.block_tiles(block)
-        # A halo counts twice: a window has costs of its own, and at its edge nuclei are seen with less around them.
+        # A halo counts twice: a window has costs of its own, and nuclei at its edge are seen with less around.
         found = cheapest_cut(wanted[rows, columns], Pixels(span, self.tile_px, 2 * halo_px))
         return [Window(rows.start + top, columns.start + left, *size) for top, left, *size in found]
 

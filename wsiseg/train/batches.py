@@ -97,6 +97,8 @@ def read_crops(config: TrainConfig, root: Path, task: Task) -> Crops:
         E-DATA: a source cannot be used.
     """
     schedule = config.schedule
+    for source in config.sources:
+        task.check(root / source.folder)
     entries = [read_index(root / source.folder, "train") for source in config.sources]
     if schedule.crop == "random":
         return RandomCrops(config, task.mpp, [[load_field(entry, task) for entry in source] for source in entries])

@@ -12,12 +12,14 @@ from torch.nn import functional
 
 from wsiseg.errors import SettingsError
 from wsiseg.models.heads import make_head
-from wsiseg.train.classes import read_class_map
+from wsiseg.train.classes import CLASSES_FILE, read_class_map, read_class_names
 from wsiseg.train.data import read_labels
 from wsiseg.train.epochs import BatchFigures
 from wsiseg.typemap import CELL_PX
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy.typing as npt
     from torch import Tensor, nn
 
@@ -48,6 +50,9 @@ class Task(Protocol):
     def part(self, network: nn.Module) -> nn.Module:
         """Give the part of a bundle's network that learns."""
 
+    def check(self, folder: Path) -> None:
+        """Refuse a data folder that means something else, with a SettingsError E-DATA."""
+
     def targets(self, entry: FieldEntry) -> Planes:
         """Give the (planes, h, w) targets of a field, from 0 to 1."""
 
@@ -76,6 +81,9 @@ class LearnOutlines:
         """Give the whole network."""
         return network
 
+    def check(self, folder: Path) -> None:
+        """Take any folder: a nucleus is a nucleus."""
+
     def targets(self, entry: FieldEntry) -> Planes:
         """Give the maps of a perfect network."""
         return self._head.targets(read_labels(entry.instances))
@@ -97,22 +105,29 @@ class LearnTypes:
 
     def __init__(self, spec: ModelSpec, types: TypesSpec) -> None:
         self.mpp = spec.mpp * types.shrink
-        self._values = [one.value for one in spec.classes]
+        self._names = {one.value: one.name for one in spec.classes}
 
     def part(self, network: nn.Module) -> nn.Module:
         """Give the network of the types."""
         return network.get_submodule("types")
 
+    def check(self, folder: Path) -> None:
+        """Refuse a folder that gives a value of ours another name."""
+        for value, name in read_class_names(folder).items():
+            if self._names.get(value, name) != name:
+                what = f"its class {value} is {name!r}, the model's is {self._names[value]!r}"
+                raise SettingsError("E-DATA", what, where=folder / CLASSES_FILE)
+
     def targets(self, entry: FieldEntry) -> Planes:
         """Give a plane for each class: what a pixel of its nuclei weighs."""
         labels = read_labels(entry.instances)
         classes = read_class_map(entry, labels.shape)
-        if unknown := set(np.unique(classes).tolist()) - {0, *self._values}:
+        if unknown := set(np.unique(classes).tolist()) - {0, *self._names}:
             what = f"the class {min(unknown)} is none of the model's"
             raise SettingsError("E-DATA", what, where=entry.classes)
         area_um2 = np.bincount(labels.ravel())[labels] * entry.mpp**2
         weight = np.minimum(_FULL_WEIGHT_UM2 / area_um2, 1.0) * (labels > 0)
-        return np.stack([weight * (classes == value) for value in self._values]).astype(np.float32)
+        return np.stack([weight * (classes == value) for value in self._names]).astype(np.float32)
 
     def loss(self, logits: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
         """Give the cross-entropy of cells, each weighed by what is known of it."""
