@@ -72,12 +72,14 @@ class Density:
 
         Returns
         -------
-        The pictures by class value, and the nuclei per mm2, of all classes, from which on a colour is full.
+        The pictures by class value, and the nuclei per mm2 from which on a colour is that of the scale's end.
         """
         total = sum(self.counts.values(), np.zeros(self.frame.shape, np.uint32))
         found = self._blurred(total)[total > 0]
         top = float(np.percentile(found, 99)) if len(found) else 1.0
-        scales = [_scale((colour, colour)) for colour in colours] if len(colours) > 1 else [_scale(STOPS)]
+        scales = [_scale(STOPS, fade=0.5)]
+        if len(colours) > 1:  # one colour says all by how full it is; half of the nuclei are enough for that
+            scales, top = [_scale((colour, colour), fade=1.0) for colour in colours], top / 2
         pictures = {}
         for (value, counts), scale in zip(self.counts.items(), scales, strict=True):
             indices = np.clip(np.rint(self._blurred(counts) / top * 255), 0, 255).astype(np.uint8)
@@ -90,9 +92,9 @@ class Density:
         return blurred / self._cell_mm2
 
 
-def _scale(stops: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int, int]]:
-    """Give 256 colours, from nothing over the first stop to the last; the lower half fades in."""
+def _scale(stops: Sequence[tuple[int, int, int]], fade: float) -> list[tuple[int, int, int, int]]:
+    """Give 256 colours, from nothing over the first stop to the last; the lower part, a share `fade`, fades in."""
     places, marks = np.linspace(0, 1, 256), np.linspace(0, 1, len(stops))
     channels = [np.rint(np.interp(places, marks, channel)).astype(int) for channel in np.transpose(stops)]
-    alpha = np.rint(np.clip(places * 2, 0, 1) * 255).astype(int)
+    alpha = np.rint(np.clip(places / fade, 0, 1) * 255).astype(int)
     return [tuple(row) for row in np.stack([*channels, alpha], 1).tolist()]
