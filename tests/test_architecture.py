@@ -122,7 +122,6 @@ WRITERS = {
     ("export/geojson.py", "open"): "an entry of the zip",
     ("export/ometiff.py", "TiffWriter"): PARTIAL,
     ("export/omezarr.py", "create_group"): PARTIAL,
-    ("export/overview.py", "save"): IN_MEMORY,
     ("export/parquet.py", "ParquetWriter"): PARTIAL,
     ("slides/shared.py", "tempfile.TemporaryFile"): "memory that is shared with the reading process",
     ("train/checkpoint.py", "save_file"): PARTIAL,
