@@ -109,9 +109,10 @@ class FolderWatch:
 
     def _bytes(self) -> int:
         total = 0
-        for file in self._folder.rglob("*"):
-            with contextlib.suppress(FileNotFoundError):  # removed since it was listed
-                total += file.stat().st_size
+        with contextlib.suppress(FileNotFoundError):  # a folder, removed since it was listed
+            for file in self._folder.rglob("*"):
+                with contextlib.suppress(FileNotFoundError):
+                    total += file.stat().st_size
         return total
 
 

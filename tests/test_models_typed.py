@@ -8,16 +8,18 @@ import pytest
 import torch
 from test_models_bundle import GOOD, refused
 from tiny_models import SPEC, write_model
+from torch import nn
 from torch.nn import functional
 
 from wsiseg.models.bundle import ClassSpec, ModelSpec, TypesSpec, load_bundle
 from wsiseg.models.network import build_network, load_network
+from wsiseg.models.typed import TypedNetwork
 from wsiseg.predict import predictor_on
 from wsiseg.typemap import CELL_PX, class_maps
 
 CLASSES = tuple(ClassSpec(value, name, (value, 0, 0)) for value, name in ((4, "a"), (2, "b"), (9, "c")))
-TYPED = replace(SPEC, head="nuclei", classes=CLASSES, types=TypesSpec("mobilenet_v2", 8, 2))
-GOOD_TYPES = {"encoder": "mobilenet_v2", "channels": 8, "shrink": 2}
+TYPED = replace(SPEC, head="nuclei", classes=CLASSES, types=TypesSpec("mobilenet_v2", 8, 1.0))
+GOOD_TYPES = {"encoder": "mobilenet_v2", "channels": 8, "mpp": 1.0}
 TWO = [{"value": 1, "name": "a", "color": [0, 0, 0]}, {"value": 2, "name": "b", "color": [9, 9, 9]}]
 
 
@@ -48,6 +50,36 @@ def test_each_cell_near_a_nucleus_holds_the_classes_of_the_shrunk_image(network,
     for plane, maps, wanted in zip(found[:, 2].numpy(), expected.numpy(), near.numpy(), strict=True):
         np.testing.assert_allclose(class_maps(plane, 3), np.where(wanted, maps, 0), atol=1e-5)
         assert not class_maps(plane, 16)[3:].any()
+
+
+class Given(nn.Module):
+    """Gives the same whatever it sees, and remembers the size of that."""
+
+    def __init__(self, logits):
+        super().__init__()
+        self.logits = logits
+
+    def forward(self, images):
+        self.seen = images.shape[2:]
+        return self.logits
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4, 5, 8, 9, 16])
+def test_the_plane_is_what_pixel_shuffle_makes_of_one_map_a_class(classes):
+    torch.manual_seed(classes)
+    types = Given(torch.randn(2, classes, 16, 24))
+    found = TypedNetwork(Given(torch.zeros(2, 2, 64, 96)), types, 1.0)(torch.zeros(2, 3, 64, 96))
+    maps = functional.pad(types.logits.softmax(1), (0, 0, 0, 0, 0, 16 - classes))
+    assert torch.equal(found[:, 2:], functional.pixel_shuffle(maps, CELL_PX))
+
+
+@pytest.mark.parametrize(
+    ("share", "side"), [(1.0, 128), (0.75, 96), (0.5, 64), (0.375, 48), (0.25, 32), (0.125, 16)]
+)
+def test_types_see_their_share_of_the_image(share, side):
+    types = Given(torch.zeros(1, 2, 8, 8))
+    TypedNetwork(Given(torch.zeros(1, 2, 128, 128)), types, share)(torch.zeros(1, 3, 128, 128))
+    assert types.seen == (side, side)
 
 
 def test_where_there_is_surely_no_nucleus_no_class_is_given(network, images):
@@ -86,8 +118,8 @@ def test_a_spec_with_types_survives_the_round_trip():
         ({"classes": TWO, "types": None}, "several classes need types"),
         ({"classes": TWO, "types": {}}, "types cannot be {}"),
         ({"classes": TWO, "types": GOOD_TYPES | {"more": 1}}, "types cannot be"),
-        ({"classes": TWO, "types": GOOD_TYPES | {"shrink": 3}}, "types cannot be"),
-        ({"classes": TWO, "types": GOOD_TYPES | {"shrink": True}}, "types cannot be"),
+        ({"classes": TWO, "types": GOOD_TYPES | {"mpp": 0.4}}, "types.mpp is not within 1 to 8 times mpp"),
+        ({"classes": TWO, "types": GOOD_TYPES | {"mpp": 4.1}}, "types.mpp is not within 1 to 8 times mpp"),
         ({"classes": TWO, "types": GOOD_TYPES | {"channels": 0}}, "types cannot be"),
         ({"classes": TWO, "types": GOOD_TYPES | {"encoder": "../x"}}, "types cannot be"),
         ({"classes": TWO, "types": GOOD_TYPES, "head": "semantic"}, "the semantic head knows one class"),
@@ -99,7 +131,7 @@ def test_types_that_cannot_be_are_refused(changes, match):
 
 
 def test_an_encoder_of_types_that_nobody_knows_is_refused(tmp_path):
-    spec = replace(TYPED, types=TypesSpec("mobilenet_v7", 8, 2))
+    spec = replace(TYPED, types=TypesSpec("mobilenet_v7", 8, 1.0))
     (tmp_path / "model.json").write_bytes(spec.to_json())
     with pytest.raises(Exception, match="no such encoder") as caught:
         build_network(load_bundle(tmp_path).spec)

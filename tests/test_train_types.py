@@ -43,7 +43,7 @@ def task(data):
 
 def test_only_the_types_are_learned(data, trained):
     _, bundle = trained
-    assert bundle.spec.types.shrink == 2
+    assert bundle.spec.types.mpp == 1.0
     before, after = load_network(load_bundle(data / "outlines")), load_network(bundle)
     kept = after.outlines.state_dict()
     assert all(torch.equal(value, kept[name]) for name, value in before.state_dict().items() if value.ndim)
@@ -141,8 +141,8 @@ def test_data_that_means_something_else_by_a_value_are_refused(data, task, tmp_p
             'start_share = 0.5\nstart_from = "outlines"\ntypes',
             "start_share is given",
         ),
-        ("shrink = 2", "shrink = 3", "types cannot be"),
-        ("shrink = 2", "", r"missing key in \[model.types\]: shrink"),
+        ("mpp = 1.0", "mpp = 0.4", "types.mpp is not within"),
+        ("mpp = 1.0", "", r"missing key in \[model.types\]: mpp"),
         ("[model.types]", "[model.head_settings]", "head_settings.encoder"),
     ],
 )

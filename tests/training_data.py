@@ -41,7 +41,7 @@ classes = [{ value = 7, name = "small", color = [0, 0, 9] }, { value = 2, name =
 [model.types]
 encoder = "mobilenet_v2"
 channels = 8
-shrink = 2
+mpp = 1.0
 """,
 )
 """What tells the sizes of discs apart, on the outlines of the bundle `outlines`."""

@@ -55,8 +55,8 @@ class TypesSpec:
     """A name of `wsiseg.models.encoders`."""
     channels: int
     """Of its feature pyramid."""
-    shrink: int
-    """How many pixels of the model's become one of this network's, along each side."""
+    mpp: float
+    """Micrometres per pixel that it looks at, no fewer than the model's."""
 
 
 @dataclass(frozen=True, slots=True)

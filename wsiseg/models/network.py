@@ -64,7 +64,7 @@ def _with_types(outlines: nn.Module, encoder: Callable[[str], nn.Module], spec: 
     if not spec.types:
         return outlines
     types = TypesNetwork(encoder(spec.types.encoder), spec.types.channels, spec.class_count)
-    return TypedNetwork(outlines, types, spec.types.shrink)
+    return TypedNetwork(outlines, types, spec.mpp / spec.types.mpp)
 
 
 def count_parameters(spec: ModelSpec) -> int:

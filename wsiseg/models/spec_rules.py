@@ -21,6 +21,8 @@ _DECODER_STAGES = 5
 _ENCODER_STRIDE_PX = 32
 _MAX_DEPTH = 32
 """Of nested lists and objects; those of a bundle have six."""
+_COARSEST = 8
+"""How much coarser types may look at a slide than outlines."""
 _MAX_SHOWN = 80
 """Characters of a stranger's text in a message."""
 
@@ -100,6 +102,8 @@ def check_spec(record: dict[str, Any]) -> None:
             raise ValueError(f"{name} cannot be {_shown(value)}")
     if bool(record.get("types")) != (len(record["classes"]) > 1):
         raise ValueError("several classes need types, which tell them apart, and one class has none")
+    if record.get("types") and not record["mpp"] <= record["types"]["mpp"] <= _COARSEST * record["mpp"]:
+        raise ValueError(f"types.mpp is not within 1 to {_COARSEST} times mpp")
 
 
 def _shown(value: object) -> str:
@@ -145,10 +149,8 @@ def _class(value: Any) -> bool:  # noqa: ANN401 - any JSON value
 def _types(value: Any) -> bool:  # noqa: ANN401 - any JSON value
     if value is None:
         return True
-    if not isinstance(value, dict) or set(value) != {"encoder", "channels", "shrink"}:
-        return False
-    shrinks = type(value["shrink"]) is int and value["shrink"] in (1, 2, 4)
-    return shrinks and RULES["encoder"](value["encoder"]) and _whole(1, 1024)(value["channels"])
+    rules = {"encoder": RULES["encoder"], "channels": _whole(1, 1024), "mpp": RULES["mpp"]}
+    return isinstance(value, dict) and set(value) == set(rules) and all(r(value[k]) for k, r in rules.items())
 
 
 def _classes(value: Any) -> bool:  # noqa: ANN401 - any JSON value

@@ -11,15 +11,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
-from wsiseg.typemap import CELL_PX, MOST_CLASSES
+from wsiseg.typemap import CELL_PX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from torch import Tensor
 
 _STAGES = 4
 """The encoder's last, at 1/4, 1/8, 1/16 and 1/32 of its resolution."""
@@ -78,22 +76,59 @@ class TypedNetwork(nn.Module):
     outlines
         (n, 3, h, w) to (n, channels, h, w); the first channel is the foreground's logit.
     types
-        What sees the pixels shrunk by `shrink`.
+        What sees the same image, shrunk.
+    share
+        Of the side of the image that is left for it, at most 1.
     """
 
-    def __init__(self, outlines: nn.Module, types: TypesNetwork, shrink: int) -> None:
+    _mean_of_four: Tensor
+
+    def __init__(self, outlines: nn.Module, types: TypesNetwork, share: float) -> None:
         super().__init__()
         self.outlines = outlines
         self.types = types
-        self._shrink = shrink
+        # Four digits, so that no rounding of two resolutions costs a row.
+        self._halvings, self._rest = _halved(round(share, 4))
+        self.register_buffer("_mean_of_four", torch.full((3, 1, 2, 2), 0.25), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Give what both networks say."""
         outlines = self.outlines(images).contiguous()
-        # By whole factors that is the mean of the pixels around a point, and faster than avg_pool2d.
-        shrunk = functional.interpolate(images, scale_factor=1 / self._shrink, mode="bilinear")
+        types = self.types(self._shrunk(images)).softmax(1)
         size = images.shape[-2] // CELL_PX, images.shape[-1] // CELL_PX
-        cells = functional.interpolate(self.types(shrunk).softmax(1), size=size, mode="bilinear")
-        near_nucleus = functional.max_pool2d(outlines[:, :1], CELL_PX) >= _SURELY_BACKGROUND
-        filled = functional.pad(cells * near_nucleus, (0, 0, 0, 0, 0, MOST_CLASSES - cells.shape[1]))
-        return torch.cat([outlines, functional.pixel_shuffle(filled, CELL_PX).to(outlines.dtype)], 1)
+        cells = functional.interpolate(types.float().contiguous(), size=size, mode="bilinear")
+        near_nucleus = _highest_of_cells(outlines[:, 0]) >= _SURELY_BACKGROUND
+        return torch.cat([outlines, _as_plane(cells * near_nucleus[:, None]).to(outlines.dtype)], 1)
+
+    def _shrunk(self, images: Tensor) -> Tensor:
+        """Shrink images to their share, by halves first: a linear filter looks at two pixels a side only."""
+        for _ in range(self._halvings):  # as a convolution, in a fifth of the time that interpolate takes
+            images = functional.conv2d(images, self._mean_of_four, stride=2, groups=3)
+        if self._rest == 1:
+            return images
+        return functional.interpolate(images, scale_factor=self._rest, mode="bilinear")
+
+
+def _halved(share: float) -> tuple[int, float]:
+    """Say how often a side is halved on the way to a share of it, and what share of the last half is left."""
+    halvings = 0
+    while share <= 0.5:
+        halvings, share = halvings + 1, 2 * share
+    return halvings, share
+
+
+def _highest_of_cells(logits: Tensor) -> Tensor:
+    """Give the (n, h / 4, w / 4) maxima of the cells of (n, h, w), in a quarter of the time of max_pool2d."""
+    n, height, width = logits.shape
+    rows = logits.reshape(n, height // CELL_PX, CELL_PX, width).amax(2)
+    return rows.reshape(n, height // CELL_PX, width // CELL_PX, CELL_PX).amax(3)
+
+
+def _as_plane(maps: Tensor) -> Tensor:
+    """Lay (n, classes, h, w) maps out as an (n, 1, 4 h, 4 w) plane: pixel_shuffle of those rows that are not 0."""
+    n, classes, height, width = maps.shape
+    rows = -(-classes // CELL_PX)
+    filled = functional.pad(maps, (0, 0, 0, 0, 0, rows * CELL_PX - classes))
+    cells = filled.reshape(n, rows, CELL_PX, height, width).permute(0, 3, 1, 4, 2)
+    lines = cells.reshape(n, height, rows, width * CELL_PX)
+    return functional.pad(lines, (0, 0, 0, CELL_PX - rows)).reshape(n, 1, height * CELL_PX, width * CELL_PX)

@@ -72,8 +72,8 @@ class TorchPredictor:
         self._dtype: torch.dtype = getattr(torch, self._numerics.dtype)
         # By one of these, too: threads that share the work on a layer's weights mostly wait for each other.
         self._network = self._streams.submit(self._network_in, self._dtype).result()
-        self._mean = torch.tensor(spec.mean, device=self._device).view(1, 3, 1, 1) * 255
-        self._std = torch.tensor(spec.std, device=self._device).view(1, 3, 1, 1) * 255
+        self._mean = torch.tensor(spec.mean, device=self._device) * 255
+        self._std = torch.tensor(spec.std, device=self._device) * 255
         self.batch = streams * _WINDOW_TILES
         if self._device.type != "cpu":
             self.batch = batch or self._batch_by_memory((spec.tile_px + 2 * spec.halo_px) ** 2)
@@ -137,8 +137,7 @@ class TorchPredictor:
         else:
             pixels = pixels.to(self._device)
         with torch.inference_mode():
-            # (n, h, w, 3) permuted is already channels_last: no copy
-            images = (pixels.permute(0, 3, 1, 2).float() - self._mean) / self._std
+            images = self._normalised(pixels)
             logits = self._logits(images, self._dtype)
             # A sum is finite if its terms are, and takes a tenth of the time that it takes to look at each.
             if not logits.sum().isfinite():
@@ -148,6 +147,14 @@ class TorchPredictor:
             maps = self._head.activate(logits)
             quantised = maps.mul(255).round_().to(torch.uint8)
         return np.ascontiguousarray(quantised.cpu().numpy())
+
+    def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Turn (n, h, w, 3) bytes into (n, 3, h, w), which lie in memory as the bytes do: channels_last."""
+        n, height, width, _ = pixels.shape
+        # By rows: by pixels of three values each it takes four times as long, a thirtieth of the network's time.
+        rows = pixels.reshape(n, height, 3 * width).float()
+        rows.sub_(self._mean.repeat(width)).div_(self._std.repeat(width))
+        return rows.reshape(n, height, width, 3).permute(0, 3, 1, 2)
 
     def _logits(self, images: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         network = self._network if dtype is self._dtype else self._exact

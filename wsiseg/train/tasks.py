@@ -104,7 +104,7 @@ class LearnTypes:
     prefix = "types."
 
     def __init__(self, spec: ModelSpec, types: TypesSpec) -> None:
-        self.mpp = spec.mpp * types.shrink
+        self.mpp = types.mpp
         self._names = {one.value: one.name for one in spec.classes}
 
     def part(self, network: nn.Module) -> nn.Module:
