@@ -106,7 +106,8 @@ class TypedNetwork(nn.Module):
             images = functional.conv2d(images, self._mean_of_four, stride=2, groups=3)
         if self._rest == 1:
             return images
-        return functional.interpolate(images, scale_factor=self._rest, mode="bilinear")
+        shrunk = functional.interpolate(images.float(), scale_factor=self._rest, mode="bilinear")
+        return shrunk.to(images.dtype)
 
 
 def _halved(share: float) -> tuple[int, float]:
