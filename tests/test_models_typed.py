@@ -73,6 +73,15 @@ def test_the_plane_is_what_pixel_shuffle_makes_of_one_map_a_class(classes):
     assert torch.equal(found[:, 2:], functional.pixel_shuffle(maps, CELL_PX))
 
 
+@pytest.mark.parametrize("mpp", [0.6667, 1.0])
+@torch.inference_mode()
+def test_it_computes_in_half_precision_where_a_device_wants_that(mpp, images):
+    network = build_network(replace(TYPED, types=TypesSpec("mobilenet_v2", 8, mpp))).eval()
+    whole, half = network(images), network.half()(images.half())
+    assert half.dtype == torch.float16
+    assert (whole[:, 2] - half[:, 2]).abs().max() < 0.05
+
+
 @pytest.mark.parametrize(
     ("share", "side"), [(1.0, 128), (0.75, 96), (0.5, 64), (0.375, 48), (0.25, 32), (0.125, 16)]
 )
