@@ -145,7 +145,7 @@ class TorchPredictor:
                 if not logits.sum().isfinite():
                     raise InternalError("E-NONFINITE", "the network gave a value that is not finite")
             maps = self._head.activate(logits)
-            quantised = maps.mul(255).round_().to(torch.uint8)
+            quantised = maps.mul_(255).round_().to(torch.uint8)
         return np.ascontiguousarray(quantised.cpu().numpy())
 
     def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
