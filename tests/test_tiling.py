@@ -129,3 +129,8 @@ def test_a_window_reaches_a_halo_beyond_its_tiles():
     assert grid.window_box(Window(2, 3, 1, 2), halo_px=32) == Box(736, 480, 576, 320)
     assert grid.window_box(Window(0, 0, 1, 1), halo_px=32) == Box(-32, -32, 320, 320)
     assert Block(3, 12).name == "r003c012"
+
+
+def test_where_all_is_wanted_windows_are_full_and_the_rest_comes_last():
+    found = cheapest_cut(np.ones((4, 10), bool), Pixels(4, 256, 32))
+    assert found == [(0, 0, 4, 4), (0, 4, 4, 4), (0, 8, 4, 2)]

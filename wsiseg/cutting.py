@@ -82,10 +82,13 @@ def _costs(wanted: npt.NDArray[np.bool_], pixels: Pixels) -> Costs:
 
 
 def _cuts(rows: int, columns: int) -> Iterator[tuple[tuple[tuple[int, int], tuple[int, int]], tuple[int, int]]]:
-    """Give each way to cut a rectangle in two: the sizes of both parts, and where the second begins."""
-    for row in range(1, rows):
+    """Give each way to cut a rectangle in two: the sizes of both parts, and where the second begins.
+
+    Large first parts come first: of equal costs that makes full windows, of one shape, and leaves the rest last.
+    """
+    for row in reversed(range(1, rows)):
         yield ((row, columns), (rows - row, columns)), (row, 0)
-    for column in range(1, columns):
+    for column in reversed(range(1, columns)):
         yield ((rows, column), (rows, columns - column)), (0, column)
 
 
